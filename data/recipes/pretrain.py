@@ -1,0 +1,195 @@
+"""Pretrain Tiny Tale: 10.1M parameters on documents made on the fly.
+
+Every step draws its documents from a generator seeded with the step's number,
+so a run that was stopped goes on exactly where it was.  Matrices are trained
+with Muon (torch.optim.Muon), embeddings and norms with AdamW; the learning
+rate rises, stays, and falls linearly to zero in the last 40% of the steps.
+
+Run it:  python -m data.recipes.pretrain --steps 1400
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from tqdm.auto import tqdm
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+from data.recipes.corpus import make_document
+from data.recipes.encode import encode
+
+ROOT = Path(__file__).resolve().parents[2]
+TOKENS_A_STEP = 8192
+SAMPLE_PROMPTS = ("Lily found a magic", "Once", "호기심 많은", "owl -> drum\ncat -> kite\nowl ->")
+
+
+def build_model() -> LlamaForCausalLM:
+    """Make the untrained model: 10 layers, hidden 256, tied embeddings."""
+    return LlamaForCausalLM(LlamaConfig(
+        vocab_size=6144, hidden_size=256, intermediate_size=768, num_hidden_layers=10,
+        num_attention_heads=4, num_key_value_heads=4, max_position_embeddings=512,
+        tie_word_embeddings=True, bos_token_id=1, eos_token_id=2, pad_token_id=3,
+    ))
+
+
+def learning_rate(step: int, steps: int) -> float:
+    """Return the share of the peak rate at a step: warm up, stay, fall.
+
+    >>> learning_rate(0, 100) < learning_rate(50, 100) == 1.0 > learning_rate(99, 100)
+    True
+    """
+    return min((step + 1) / 60, 1.0, (steps - step) / (0.4 * steps))
+
+
+def batch(tokenizer, step: int, steps: int, seed: int) -> torch.Tensor:
+    """Make the token ids of one step, shape (rows, length + 1).
+
+    Rows begin with a document and the last document is cut to fit.  Rows of
+    320 tokens come first; the last quarter of the steps has rows of 512.
+    """
+    rng = random.Random(f"{seed}-{step}")
+    length = 320 if step < 0.75 * steps else 512
+    rows = []
+    for _ in range(TOKENS_A_STEP // length):
+        row: list[int] = []
+        while len(row) < length + 1:
+            row += encode(tokenizer, make_document(rng))
+        rows.append(row[: length + 1])
+    return torch.tensor(rows)
+
+
+def training_texts(tokenizer, steps: int, seed: int = 0) -> Iterator[str]:
+    """Yield every text the first ``steps`` steps learned from, to look for copies."""
+    for step in range(steps):
+        for row in batch(tokenizer, step, steps, seed).tolist():
+            for text in tokenizer.decode(row).split("</s>"):
+                yield text.replace("<s>", "").strip()
+
+
+def mean_loss(model, ids: torch.Tensor, autocast) -> torch.Tensor:
+    """Return the mean next-token loss in nats."""
+    with autocast:
+        logits = model(input_ids=ids[:, :-1], use_cache=False).logits
+    return torch.nn.functional.cross_entropy(
+        logits.float().flatten(0, 1), ids[:, 1:].flatten(), ignore_index=3
+    )
+
+
+def heldout_loss(model, tokenizer, folder: Path, device: str, autocast) -> dict:
+    """Return nats a token on the held-out stories, by language."""
+    losses = {}
+    for language in ("en", "ko"):
+        path = ROOT / "data" / "tales" / f"heldout_{language}.jsonl"
+        texts = [json.loads(line)["text"] for line in path.read_text("utf-8").splitlines()]
+        rows = [torch.tensor(encode(tokenizer, t)) for t in texts[:100]]
+        ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=3)
+        with torch.no_grad():
+            loss = mean_loss(model.eval(), ids[:, :513].to(device), autocast)
+        losses[language] = round(loss.item(), 4)
+    model.train()
+    return losses
+
+
+def samples(model, tokenizer, device: str) -> str:
+    """Return a few short continuations, to read while the model learns."""
+    texts = []
+    for prompt in SAMPLE_PROMPTS:
+        ids = torch.tensor([encode(tokenizer, prompt)[:-1]]).to(device)
+        out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=60,
+                             do_sample=True, temperature=0.7, top_p=0.9, pad_token_id=3)
+        texts.append(tokenizer.decode(out[0], skip_special_tokens=True))
+    return "\n  ".join(texts)
+
+
+def pretrain(folder: Path, *, run: Path, steps: int, seed: int = 0,
+             muon_lr: float = 5e-3, adam_lr: float = 5e-3, save_every: int = 50) -> None:
+    """Train until ``steps`` and write float16 safetensors to ``folder``.
+
+    Checkpoints go to ``run`` every ``save_every`` steps; Ctrl-C saves one too,
+    and the next call goes on from there.
+    """
+    torch.manual_seed(seed)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    autocast = torch.autocast(device, torch.bfloat16)
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    model = build_model().to(device)
+    matrices = [p for p in model.model.layers.parameters() if p.ndim == 2]
+    others = [p for p in model.parameters() if not any(p is m for m in matrices)]
+    optimizers = [
+        torch.optim.Muon(matrices, lr=muon_lr, weight_decay=0.01,
+                         adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(others, lr=adam_lr, betas=(0.9, 0.95), weight_decay=0.0),
+    ]
+    peaks = [muon_lr, adam_lr]
+    run.mkdir(parents=True, exist_ok=True)
+    latest, start, log = run / "latest.pt", 0, []
+    if latest.exists():
+        state = torch.load(latest, map_location=device, weights_only=True)
+        model.load_state_dict(state["model"])
+        for optimizer, saved in zip(optimizers, state["optimizers"]):
+            optimizer.load_state_dict(saved)
+        start, log = state["step"], state["log"]
+        print(f"going on from step {start}")
+
+    def save(step: int) -> None:
+        state = {"model": model.state_dict(), "step": step, "log": log,
+                 "optimizers": [o.state_dict() for o in optimizers]}
+        torch.save(state, run / "latest.tmp")
+        (run / "latest.tmp").replace(latest)
+
+    step, began = start, time.time()
+    bar = tqdm(range(start, steps), initial=start, total=steps, unit="step")
+    try:
+        for step in bar:
+            ids = batch(tokenizer, step, steps, seed).to(device)
+            loss = mean_loss(model, ids, autocast)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            for optimizer, peak in zip(optimizers, peaks):
+                optimizer.param_groups[0]["lr"] = peak * learning_rate(step, steps)
+                optimizer.step()
+                optimizer.zero_grad()
+            speed = (step + 1 - start) * TOKENS_A_STEP / (time.time() - began)
+            bar.set_postfix(loss=f"{loss.item():.3f}", tokens_a_second=round(speed))
+            if (step + 1) % 10 == 0:
+                log.append({"step": step + 1, "loss": round(loss.item(), 4)})
+            if (step + 1) % save_every == 0:
+                save(step + 1)
+            if (step + 1) % 100 == 0:
+                log[-1]["heldout"] = heldout_loss(model, tokenizer, folder, device, autocast)
+                tqdm.write(f"step {step + 1}: {log[-1]}\n  {samples(model, tokenizer, device)}")
+    except KeyboardInterrupt:
+        print(f"stopped at step {step}; run the same command to go on from the last checkpoint.")
+        raise SystemExit(130) from None
+    save(steps)
+    export(model, folder)
+    (run / "log.json").write_text(json.dumps(log, indent=1), encoding="utf-8")
+
+
+def export(model, folder: Path) -> None:
+    """Write float16 safetensors, beside the tokenizer."""
+    model = model.half().cpu().eval()
+    model.generation_config.pad_token_id = 3
+    model.save_pretrained(folder, safe_serialization=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", type=Path, default=ROOT / "data/models/tiny-tale")
+    parser.add_argument("--run", type=Path, default=ROOT / "runs/pretrain")
+    parser.add_argument("--steps", type=int, default=1400)
+    parser.add_argument("--muon-lr", type=float, default=5e-3)
+    parser.add_argument("--adam-lr", type=float, default=5e-3)
+    args = parser.parse_args()
+    pretrain(args.folder, run=args.run, steps=args.steps, muon_lr=args.muon_lr,
+             adam_lr=args.adam_lr)
+
+
+if __name__ == "__main__":
+    main()

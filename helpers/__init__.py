@@ -1,0 +1,45 @@
+"""Helpers of the course: one subject a module, and nothing heavy until it is needed.
+
+`import helpers` and `from helpers import runtime` take a few milliseconds: torch,
+transformers and matplotlib are imported inside the functions that use them.
+Imports point one way, from the end of this list to its start.
+
+>>> import helpers
+>>> "runtime" in helpers.__all__
+True
+"""
+
+from importlib import import_module
+from types import ModuleType
+
+__all__ = [
+    "preflight",  # what has to be true before anything is installed
+    "pip_runner",  # pip inside .venv, with progress and one sentence of error
+    "install",  # makes .venv: `make lab` and `make test` begin with it
+    "versions",  # pins, what is installed, the set-up cell
+    "runtime",  # device, tier, dtype, seeds, meters
+    "models",  # roles, loading, sizes
+    "data_utils",  # JSON lines, with clear errors
+    "grammar",  # lists and plots in plain text, expanded
+    "korean",  # particles that agree with the sound before them
+    "tales",  # stories and their verifier
+    "tasks",  # few-shot tasks and their scores
+    "dishes",  # dishes, what is asked for, and their verifier
+    "food_phrases",  # Korean phrases about dishes
+    "menus",  # requests, dialogues and documents about dishes
+    "sampling",  # pure functions on logits
+    "decoding",  # one batch, token by token
+    "generation",  # generate, temperature_sweep
+    "metrics",  # distinct-n, Jaccard, perplexity, intervals
+    "plotting",  # the house style and figures with alt text
+    "checks",  # check_NN_k(answer) for every exercise
+]
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Import a helper when it is first asked for, as in `helpers.runtime`."""
+    if name in __all__:
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(
+        f"helpers has no module {name!r}, expected one of {', '.join(__all__)}"
+    )

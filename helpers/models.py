@@ -1,0 +1,234 @@
+"""Models by role: which one plays it here, how to load it, how large it is.
+
+A notebook asks for a role ("base", "chat"), never for a name. In the embedded tier
+the role is a folder of data/models, in the hub tier a model of the Hugging Face hub.
+
+Run it:  python -m helpers.models   (prints the table of roles and sizes)
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from helpers import runtime
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+__all__ = [
+    "MODELS",
+    "ROLES",
+    "Role",
+    "check_folder",
+    "load",
+    "locate",
+    "memory_bytes",
+    "n_params",
+    "size_table",
+    "stored_params",
+]
+
+MODELS = runtime.ROOT / "data" / "models"
+
+
+@dataclass(frozen=True)
+class Role:
+    """One part that a model plays in the course."""
+
+    use: str  # what the notebooks do with it
+    embedded: str  # folder in data/models
+    hub: str  # model id on the hub; all of these are Apache-2.0
+    hub_params: int  # its number of parameters
+
+
+ROLES = {
+    "base": Role(
+        "continues a text",
+        "tiny-tale",
+        "HuggingFaceTB/SmolLM2-360M",
+        361_821_120,
+    ),
+    "chat": Role(
+        "answers an instruction",
+        "tiny-tale-chat",
+        "HuggingFaceTB/SmolLM2-360M-Instruct",
+        361_821_120,
+    ),
+    "tune": Role(
+        "is fine-tuned by you",
+        "tiny-tale",
+        "TinyLlama/TinyLlama-1.1B-intermediate-step-1431k-3T",
+        1_100_048_384,
+    ),
+    "dpo": Role(
+        "answers the way people prefer",
+        "tiny-tale-dpo",
+        "TinyLlama/TinyLlama-1.1B-Chat-v1.0",
+        1_100_048_384,
+    ),
+    "draft": Role(
+        "guesses ahead for a larger model",
+        "tiny-tale-draft",
+        "HuggingFaceTB/SmolLM2-135M",
+        134_515_008,
+    ),
+    "korean": Role(
+        "recommends a dish in Korean",
+        "tiny-tale-chat",
+        "Qwen/Qwen2.5-1.5B-Instruct",
+        1_543_714_304,
+    ),
+}
+
+
+def load(
+    role: str = "base",
+    *,
+    device: str | None = None,
+    dtype: torch.dtype | None = None,
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load the model and tokenizer of a role, ready to generate (eval mode).
+
+    `device` and `dtype` default to what `runtime.detect` chose: on a CPU, float32.
+    Raises ValueError for an unknown role or a half-written model, FileNotFoundError
+    for one that this copy of the course lacks, OSError if the hub cannot give it.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    place = _role(role)  # an unknown role is said before anything is looked at
+    rt = runtime.detect()
+    device = device or rt.device
+    if dtype is None:
+        dtype = rt.dtype if torch.device(device).type == rt.device else torch.float32
+    if rt.tier == "embedded":
+        source, local = str(locate(role)), True
+    else:
+        source, local = place.hub, False
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=local)
+        model = AutoModelForCausalLM.from_pretrained(
+            source, dtype=dtype, local_files_only=local, use_safetensors=True
+        )
+    except OSError as error:
+        if local:
+            raise
+        first = str(error).strip().splitlines()[0]
+        raise OSError(
+            f"the hub did not give {source} for the role {role!r} ({first}): check the "
+            "network, or set COURSE_TIER=embedded to run the course's own model"
+        ) from error
+    return model.to(device).eval(), tokenizer
+
+
+def locate(role: str = "base") -> Path:
+    """Return the folder of a role's embedded model, once it is known to be whole.
+
+    Raises ValueError for an unknown role or a half-written model, FileNotFoundError
+    for a model that is not shipped or has a file missing.
+    """
+    folder = MODELS / _role(role).embedded
+    if not folder.is_dir():
+        shipped = [name for name, r in ROLES.items() if (MODELS / r.embedded).is_dir()]
+        raise FileNotFoundError(
+            f"the model of the role {role!r} is not shipped yet (no folder "
+            f"data/models/{folder.name}): use one of {', '.join(shipped) or 'none'}"
+        )
+    check_folder(folder)
+    return folder
+
+
+def check_folder(folder: Path) -> None:
+    """Raise FileNotFoundError if a file is missing, ValueError if one is cut off."""
+    cure = "run `git checkout -- data/models`, or `make data` to build it again"
+    files = {"config.json": ["config.json"], "weights": ["model.safetensors"]}
+    files["tokenizer"] = ["tokenizer.json", "tokenizer.model"]
+    for what, names in files.items():
+        if not any((folder / name).is_file() for name in names):
+            raise FileNotFoundError(
+                f"{folder} has no {' or '.join(names)} ({what} missing): {cure}"
+            )
+    try:
+        _header(folder / "model.safetensors")
+    except ValueError as error:
+        raise ValueError(f"{error}: {cure}") from None
+
+
+def stored_params(folder: Path) -> int:
+    """Return the number of parameters in a folder's model.safetensors, read in 1 ms."""
+    shapes = (t["shape"] for t in _header(folder / "model.safetensors").values())
+    return sum(math.prod(shape) for shape in shapes)
+
+
+def n_params(model: torch.nn.Module) -> int:
+    """Return the number of parameters; tied ones (embedding and output) count once."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def memory_bytes(n_params: int, *, bits: float = 16) -> int:
+    """Return the bytes that `n_params` weights take at `bits` bits each (claim B1).
+
+    Weights only: activations and the cache of past tokens come on top. Raises
+    ValueError unless n_params >= 0 and bits > 0.
+
+    >>> memory_bytes(8_000_000_000), memory_bytes(8_000_000_000, bits=32)
+    (16000000000, 32000000000)
+    """
+    if n_params < 0 or not bits > 0:
+        raise ValueError(
+            f"memory_bytes got n_params={n_params} and bits={bits}, expected "
+            "n_params >= 0 and bits > 0, such as 32, 16, 8 or 4"
+        )
+    return math.ceil(n_params * bits / 8)
+
+
+def size_table() -> str:
+    """Return a table of the roles: model, parameters, and MB in float32 and 16 bits."""
+    lines = [f"{'role':8}{'model':53}{'million':>8}{'MB, 32 bit':>12}{'16 bit':>8}"]
+    for name, role in ROLES.items():
+        rows = [(role.hub, role.hub_params)]
+        if (MODELS / role.embedded / "model.safetensors").is_file():
+            rows.insert(0, (role.embedded, stored_params(MODELS / role.embedded)))
+        for model, params in rows:
+            mb = [memory_bytes(params, bits=bits) / 1e6 for bits in (32, 16)]
+            sizes = f"{params / 1e6:8,.1f}{mb[0]:12,.0f}{mb[1]:8,.0f}"
+            lines.append(f"{name:8}{model:53}{sizes}")
+    return "\n".join(lines)
+
+
+def _role(name: str) -> Role:
+    if isinstance(name, str) and name in ROLES:
+        return ROLES[name]
+    close = get_close_matches(str(name), ROLES, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else "choose one of these"
+    raise ValueError(f"unknown role {name!r}, expected {', '.join(ROLES)}: {hint}")
+
+
+def _header(path: Path) -> dict[str, dict]:
+    """Return the tensors' entries of a safetensors file; ValueError if cut off."""
+    size = os.path.getsize(path)
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8 or length > size - 8:
+            raise ValueError(f"{path} is not a whole safetensors file ({size:,} bytes)")
+        try:
+            header = json.loads(file.read(length))
+        except ValueError:
+            raise ValueError(f"{path} is not a safetensors file") from None
+    tensors = {key: value for key, value in header.items() if key != "__metadata__"}
+    ends = [tensor["data_offsets"][1] for tensor in tensors.values()]
+    whole = 8 + length + max(ends, default=0)
+    if size < whole:
+        raise ValueError(f"{path} is cut off: it has {size:,} of {whole:,} bytes")
+    return tensors
+
+
+if __name__ == "__main__":
+    print(size_table())

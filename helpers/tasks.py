@@ -1,0 +1,277 @@
+"""Make few-shot task documents, and score answers to them.
+
+A task is a rule that turns an input into an output; a document shows the rule
+by examples and never names it.  The embedded model saw thousands of such
+documents in pretraining, so in-context learning is real and can be measured.
+Held-out prompts use label words, patterns, sentences and formats that were
+never seen together in training.
+
+Families
+    pick      a sentence -> one of its parts (who, what, where, colour)
+    rewrite   "red kite" -> the same two words in a pattern
+    codes     a word -> the code word it has in this document
+    label     a word or sentence -> a made-up label for its kind
+    known     a fact told in stories (opposites, sounds, homes, ...)
+    place     three words -> the first, second or third
+    ko_pick, ko_label   the same in Korean
+    count     a word -> its number of letters; never trained, shots do not help
+
+Run it:  python -m helpers.tasks --family label --shots 6
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+from helpers.grammar import FOLDER, grammar
+from helpers.tales import tidy
+
+KNOWN = FOLDER.parent / "tasks" / "known.json"
+
+# One example in each format; {x} is the input, {y} the output.
+FORMATS = {
+    "arrow": "{x} -> {y}\n", "equals": "{x} = {y}\n", "colon": "{x}: {y}\n",
+    "bar": "{x} | {y}\n", "slash": "{x} / {y}\n", "in_out": "In: {x}\nOut: {y}\n",
+    "input": "Input: {x}\nOutput: {y}\n", "input_gap": "Input: {x}\nOutput: {y}\n\n",
+    "qa": "Q: {x}\nA: {y}\n", "question": "Question: {x}\nAnswer: {y}\n\n",
+    "becomes": "{x} becomes {y}\n", "text": "Text: {x}\nLabel: {y}\n",
+    "ko_input": "입력: {x}\n출력: {y}\n", "ko_question": "질문: {x}\n답: {y}\n",
+    "double": "{x} => {y}\n", "word": "Word: {x}\nTag: {y}\n\n",  # held out
+}
+HELDOUT_FORMATS = ("double", "word")
+
+PICK_EN = (
+    "{name} saw a {colour} {thing} in the {place}.",
+    "In the {place}, {name} lost a {colour} {thing}.",
+    "A {colour} {thing} was waiting for {name} at the {place}.",
+    "{name} hid the {colour} {thing} behind the {place}.",
+    "The {animal} gave {name} a {thing} near the {place}.",
+    "Near the {place} a {animal} played with the {thing} of {name}.",
+    "{name} and the {animal} carried a {thing} to the {place}.",
+    "Who put the {colour} {thing} of {name} on the {animal}?",
+    "At the {place} the {animal} sang for {name} about a {thing}.",  # held out
+    "{name} traded a {colour} {thing} for a {animal}.",  # held out
+)
+PICK_KO = (
+    "{name}은/는 {place}에서 {tadj} {thing}을/를 보았어요.",
+    "{place}에서 {name}이/가 {tadj} {thing}을/를 잃어버렸어요.",
+    "{animal}이/가 {name}에게 {tadj} {thing}을/를 주었어요.",
+    "{name}은/는 {animal}과/와 함께 {place}으로/로 {thing}을/를 가져갔어요.",
+    "{tadj} {thing}을/를 든 {name}이/가 {animal}을/를 만났어요.",  # held out
+)
+PATTERNS = (
+    "{n} is {a}", "{a}, {a} {n}", "the {n} is {a}", "{n}, so {a}", "{n} ({a})",
+    "{a} and {n}", "{n}! {a}!", "no {a} {n}", "my {a} {n}", "{n} {n} {a}",
+    "{a} or {n}", "one {n}, {a}", "{n} - {a}", "not {a}, {n}", "[{a}] {n}",
+    "{n} of {a}", "{a}: {n}", "is the {n} {a}?", "very {a} {n}", "{n}, {n}, {a}",
+    "{a} {a} {n} {n}", "this {n} was {a}", "{n} + {a}", "a {n}",
+    "{n} but {a}", "oh, {a} {n}!", "{n} {a} {n}", "{a}? {n}.",  # held out
+)
+SENTENCES = ("The {x} was there.", "I saw the {x}.", "Look at the {x}!", "{x}")
+
+
+@dataclass(frozen=True)
+class Task:
+    """A rule: ``draw(rng)`` gives one (input, output) pair that follows it."""
+
+    family: str
+    draw: Callable[[random.Random], tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A few-shot prompt, its expected answer, and how it was made."""
+
+    text: str
+    answer: str
+    family: str
+    shots: int
+    format: str
+
+
+@lru_cache(maxsize=None)
+def words(name: str, language: str = "en", split: str = "any") -> tuple[str, ...]:
+    """Return the single words of a list; a fifth of them belongs to "heldout"."""
+    items = grammar(language).lists[name]
+    if language == "ko":  # "따뜻한 된장국": the noun comes last
+        items = [item.split()[-1] for item in items]
+    plain = list(dict.fromkeys(w for w in items if w.isalpha()))
+    if split == "any":
+        return tuple(plain)
+    kept = [w for w in plain if (zlib.crc32(w.encode()) % 5 == 0) == (split == "heldout")]
+    return tuple(kept)
+
+
+def kept(options: tuple, heldout: int, split: str) -> tuple:
+    """Keep the last ``heldout`` options for the held-out split."""
+    return options[-heldout:] if split == "heldout" else options[:-heldout]
+
+
+def pick(rng: random.Random, split: str, language: str = "en") -> Task:
+    templates = kept(PICK_EN, 2, split) if language == "en" else kept(PICK_KO, 1, split)
+    slots = {s: words(s, language) for s in ("animal", "thing", "place")}
+    slots["name"] = words("girl", language) + words("boy", language)
+    extra = {"en": "colour", "ko": "tadj"}[language]
+    slots[extra] = words(extra, language)
+    wanted = rng.choice([s for s in slots if any("{%s}" % s in t for t in templates)])
+    templates = [t for t in templates if "{%s}" % wanted in t]
+
+    def draw(rng: random.Random) -> tuple[str, str]:
+        values = {s: rng.choice(options) for s, options in slots.items()}
+        return tidy(rng.choice(templates).format(**values), language), values[wanted]
+
+    return Task("pick", draw)
+
+
+def rewrite(rng: random.Random, split: str) -> Task:
+    pattern = rng.choice(kept(PATTERNS, 4, split))
+
+    def draw(rng: random.Random) -> tuple[str, str]:
+        a, n = rng.choice(words("tadj")), rng.choice(words("thing") + words("animal"))
+        return f"{a} {n}", pattern.format(a=a, n=n)
+
+    return Task("rewrite", draw)
+
+
+def codes(rng: random.Random, split: str) -> Task:
+    keys = rng.sample(words(rng.choice(("animal", "colour", "place"))), rng.choice((3, 4, 5, 6)))
+    values = rng.sample(words("thing", "en", split), len(keys))
+    return Task("codes", lambda rng: rng.choice(list(zip(keys, values))))
+
+
+def label(rng: random.Random, split: str, language: str = "en") -> Task:
+    kinds = {"en": ("animal", "food_set", "place", "colour", "girl", "glad", "worker"),
+             "ko": ("animal", "food", "place", "boy")}[language]
+    count = rng.choice((2, 2, 3, 4)) if split == "train" else 3
+    frame = rng.choice(SENTENCES) if language == "en" and split == "train" else "{x}"
+    if frame != "{x}":  # "the Mina" and "the happy" are no English
+        kinds = [kind for kind in kinds if kind not in ("girl", "glad")]
+    chosen = rng.sample(kinds, count)
+    labels = rng.sample(words("thing", language, split), count)
+
+    def draw(rng: random.Random) -> tuple[str, str]:
+        i = rng.randrange(count)
+        return frame.format(x=rng.choice(words(chosen[i], language))), labels[i]
+
+    return Task("label", draw)
+
+
+@lru_cache(maxsize=None)
+def relations() -> dict[str, dict[str, str]]:
+    """Return the facts behind the family ``known``."""
+    return json.loads(KNOWN.read_text(encoding="utf-8"))
+
+
+def known(rng: random.Random, split: str) -> Task:
+    pairs = list(relations()[rng.choice(sorted(relations()))].items())
+    return Task("known", lambda rng: rng.choice(pairs))
+
+
+def place(rng: random.Random, split: str) -> Task:
+    where = rng.randrange(3)
+    pool = words("thing") + words("animal") + words("colour")
+
+    def draw(rng: random.Random) -> tuple[str, str]:
+        three = rng.sample(pool, 3)
+        return " ".join(three), three[where]
+
+    return Task("place", draw)
+
+
+def count(rng: random.Random, split: str) -> Task:
+    pool = words("thing") + words("animal")
+
+    def draw(rng: random.Random) -> tuple[str, str]:
+        word = rng.choice(pool)
+        return word, str(len(word))
+
+    return Task("count", draw)
+
+
+FAMILIES: dict[str, Callable[..., Task]] = {
+    "pick": pick, "rewrite": rewrite, "codes": codes, "label": label, "known": known,
+    "place": place, "ko_pick": lambda rng, split: pick(rng, split, "ko"),
+    "ko_label": lambda rng, split: label(rng, split, "ko"), "count": count,
+}
+# Shares of the families among the pretraining documents.
+TRAINED = {"pick": 4, "rewrite": 3, "codes": 4, "label": 6, "known": 3, "place": 2,
+           "ko_pick": 2, "ko_label": 2}
+
+
+def make_task(rng: random.Random, family: str, *, split: str = "train") -> Task:
+    """Choose one rule of a family.
+
+    Raises:
+        ValueError: the family is unknown, or split is not "train" or "heldout".
+    """
+    if family not in FAMILIES:
+        raise ValueError(f"family is {family!r}; expected one of {sorted(FAMILIES)}.")
+    if split not in ("train", "heldout"):
+        raise ValueError(f'split is {split!r}; expected "train" or "heldout".')
+    task = FAMILIES[family](rng, split)
+    return Task(family, task.draw)
+
+
+def make_document(rng: random.Random, *, shots: int | None = None) -> str:
+    """Write one training document: examples of one rule in one format."""
+    family = rng.choices(list(TRAINED), weights=list(TRAINED.values()))[0]
+    task = make_task(rng, family)
+    form = FORMATS[rng.choice([f for f in FORMATS if f not in HELDOUT_FORMATS])]
+    long = family in ("pick", "ko_pick", "ko_label")
+    shots = shots or rng.randint(4, 12 if long else 24)
+    pairs = [task.draw(rng) for _ in range(shots)]
+    return "".join(form.format(x=x, y=y) for x, y in pairs).rstrip("\n")
+
+
+def make_prompt(rng: random.Random, family: str, *, shots: int,
+                format: str | None = None, split: str = "heldout") -> Prompt:
+    """Write a prompt of ``shots`` examples and a query whose answer is known.
+
+    The query's input never stands among the examples, but for ``codes``, where
+    finding the same input again is the task.
+
+    >>> make_prompt(random.Random(0), "count", shots=0, format="arrow").text[-3:]
+    ' ->'
+    """
+    task = make_task(rng, family, split=split)
+    name = format or (rng.choice(HELDOUT_FORMATS) if split == "heldout" else "arrow")
+    if name not in FORMATS:
+        raise ValueError(f"format is {name!r}; expected one of {sorted(FORMATS)}.")
+    pairs = [task.draw(rng) for _ in range(shots)]
+    seen = {x for x, _ in pairs}
+    for _ in range(100):
+        x, y = task.draw(rng)
+        if family == "codes" or x not in seen:
+            break
+    form = FORMATS[name]
+    body = "".join(form.format(x=a, y=b) for a, b in pairs)
+    return Prompt(body + form.split(" {y}")[0].format(x=x), y, family, shots, name)
+
+
+def is_correct(output: str, answer: str) -> bool:
+    """Tell whether a continuation gives the answer, and ends there.
+
+    >>> is_correct(" kite\\nowl -> drum", "kite"), is_correct(" kites", "kite")
+    (True, False)
+    """
+    return output.strip().split("\n")[0].strip() == answer
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--family", default="label", choices=sorted(FAMILIES))
+    parser.add_argument("--shots", type=int, default=4)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    prompt = make_prompt(random.Random(args.seed), args.family, shots=args.shots)
+    print(f"{prompt.text}   [{prompt.answer}]")
+
+
+if __name__ == "__main__":
+    main()
