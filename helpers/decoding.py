@@ -61,10 +61,16 @@ def decode(
     cache = Cache(layer_class_to_replicate=_growing_layer())
     no_padding = bool((start == 0).all())
 
-    def forward(ids: Tensor, mask: Tensor, position: Tensor) -> Tensor:
+    sdpa = getattr(model.config, "_attn_implementation", "") == "sdpa"
+
+    def forward(ids: Tensor, mask: Tensor | None, position: Tensor) -> Tensor:
+        if no_padding:
+            mask = None
+        elif sdpa and ids.shape[1] == 1:  # what the library would make of it, slowly
+            mask = mask.bool()[:, None, None]
         out = model(
             input_ids=ids,
-            attention_mask=None if no_padding else mask,
+            attention_mask=mask,
             position_ids=position.clamp(min=0),
             past_key_values=cache,
             use_cache=True,

@@ -39,7 +39,7 @@ def progress(line: str, name: str) -> str:
     if done:
         return "compiling, step {} of {}".format(*done.groups())
     if line.startswith("Installing collected packages"):
-        return "unpacking {} packages".format(line.count(",") + 1)
+        return "unpacking {}".format(line.split(": ", 1)[-1].strip())[:70]
     return line.strip()[:70] if line.startswith("Collecting") else ""
 
 

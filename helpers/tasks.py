@@ -32,48 +32,14 @@ from functools import lru_cache
 from helpers.grammar import FOLDER, grammar
 from helpers.tales import tidy
 
-KNOWN = FOLDER.parent / "tasks" / "known.json"
-
-# One example in each format; {x} is the input, {y} the output.
-FORMATS = {
-    "arrow": "{x} -> {y}\n", "equals": "{x} = {y}\n", "colon": "{x}: {y}\n",
-    "bar": "{x} | {y}\n", "slash": "{x} / {y}\n", "in_out": "In: {x}\nOut: {y}\n",
-    "input": "Input: {x}\nOutput: {y}\n", "input_gap": "Input: {x}\nOutput: {y}\n\n",
-    "qa": "Q: {x}\nA: {y}\n", "question": "Question: {x}\nAnswer: {y}\n\n",
-    "becomes": "{x} becomes {y}\n", "text": "Text: {x}\nLabel: {y}\n",
-    "ko_input": "입력: {x}\n출력: {y}\n", "ko_question": "질문: {x}\n답: {y}\n",
-    "double": "{x} => {y}\n", "word": "Word: {x}\nTag: {y}\n\n",  # held out
-}
-HELDOUT_FORMATS = ("double", "word")
-
-PICK_EN = (
-    "{name} saw a {colour} {thing} in the {place}.",
-    "In the {place}, {name} lost a {colour} {thing}.",
-    "A {colour} {thing} was waiting for {name} at the {place}.",
-    "{name} hid the {colour} {thing} behind the {place}.",
-    "The {animal} gave {name} a {thing} near the {place}.",
-    "Near the {place} a {animal} played with the {thing} of {name}.",
-    "{name} and the {animal} carried a {thing} to the {place}.",
-    "Who put the {colour} {thing} of {name} on the {animal}?",
-    "At the {place} the {animal} sang for {name} about a {thing}.",  # held out
-    "{name} traded a {colour} {thing} for a {animal}.",  # held out
-)
-PICK_KO = (
-    "{name}은/는 {place}에서 {tadj} {thing}을/를 보았어요.",
-    "{place}에서 {name}이/가 {tadj} {thing}을/를 잃어버렸어요.",
-    "{animal}이/가 {name}에게 {tadj} {thing}을/를 주었어요.",
-    "{name}은/는 {animal}과/와 함께 {place}으로/로 {thing}을/를 가져갔어요.",
-    "{tadj} {thing}을/를 든 {name}이/가 {animal}을/를 만났어요.",  # held out
-)
-PATTERNS = (
-    "{n} is {a}", "{a}, {a} {n}", "the {n} is {a}", "{n}, so {a}", "{n} ({a})",
-    "{a} and {n}", "{n}! {a}!", "no {a} {n}", "my {a} {n}", "{n} {n} {a}",
-    "{a} or {n}", "one {n}, {a}", "{n} - {a}", "not {a}, {n}", "[{a}] {n}",
-    "{n} of {a}", "{a}: {n}", "is the {n} {a}?", "very {a} {n}", "{n}, {n}, {a}",
-    "{a} {a} {n} {n}", "this {n} was {a}", "{n} + {a}", "a {n}",
-    "{n} but {a}", "oh, {a} {n}!", "{n} {a} {n}", "{a}? {n}.",  # held out
-)
-SENTENCES = ("The {x} was there.", "I saw the {x}.", "Look at the {x}!", "{x}")
+_RULES = json.loads((FOLDER.parent / "tasks" / "rules.json").read_text(encoding="utf-8"))
+FORMATS: dict[str, str] = _RULES["formats"]  # one example; {x} input, {y} output
+HELDOUT_FORMATS = tuple(_RULES["heldout_formats"])
+# The last sentences and patterns of each list are held out; see `kept`.
+PICK = {"en": tuple(_RULES["pick_en"]), "ko": tuple(_RULES["pick_ko"])}
+PATTERNS = tuple(_RULES["patterns"])
+SENTENCES = tuple(_RULES["sentences"])
+RELATIONS: dict[str, dict[str, str]] = _RULES["relations"]
 
 
 @dataclass(frozen=True)
@@ -114,7 +80,7 @@ def kept(options: tuple, heldout: int, split: str) -> tuple:
 
 
 def pick(rng: random.Random, split: str, language: str = "en") -> Task:
-    templates = kept(PICK_EN, 2, split) if language == "en" else kept(PICK_KO, 1, split)
+    templates = kept(PICK[language], {"en": 2, "ko": 1}[language], split)
     slots = {s: words(s, language) for s in ("animal", "thing", "place")}
     slots["name"] = words("girl", language) + words("boy", language)
     extra = {"en": "colour", "ko": "tadj"}[language]
@@ -162,14 +128,8 @@ def label(rng: random.Random, split: str, language: str = "en") -> Task:
     return Task("label", draw)
 
 
-@lru_cache(maxsize=None)
-def relations() -> dict[str, dict[str, str]]:
-    """Return the facts behind the family ``known``."""
-    return json.loads(KNOWN.read_text(encoding="utf-8"))
-
-
 def known(rng: random.Random, split: str) -> Task:
-    pairs = list(relations()[rng.choice(sorted(relations()))].items())
+    pairs = list(RELATIONS[rng.choice(sorted(RELATIONS))].items())
     return Task("known", lambda rng: rng.choice(pairs))
 
 

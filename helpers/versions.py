@@ -76,7 +76,10 @@ def version_rows() -> list[tuple[str, str, str, bool]]:
     """Return (package, wanted, found, fits) for every pin; found "" means missing."""
     from importlib import metadata
 
-    from packaging.requirements import Requirement
+    try:
+        from packaging.requirements import Requirement
+    except ModuleNotFoundError:  # a bare Python: pip carries a copy
+        from pip._vendor.packaging.requirements import Requirement
 
     rows = []
     for requirement in map(Requirement, pins()):

@@ -6,20 +6,21 @@ control tokens: those are placed here, by number.
 
 from __future__ import annotations
 
+from helpers.generation import encode_prompt
+
 
 def encode_text(tokenizer, text: str) -> list[int]:
-    """Return the ids of plain text; "</s>" typed in it stays text."""
-    return tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    """Return the ids of plain text, without <s>; "</s>" typed in it stays text."""
+    return encode_prompt(tokenizer, text)[1:]
 
 
 def encode(tokenizer, document: str | list[dict[str, str]]) -> list[int]:
     """Return <s> + document + </s>; messages as the chat template writes them."""
-    bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
     if isinstance(document, str):
-        return [bos, *encode_text(tokenizer, document), eos]
-    ids = [bos]
+        return [*encode_prompt(tokenizer, document), tokenizer.eos_token_id]
+    ids = [tokenizer.bos_token_id]
     for message in document:
         ids.append(tokenizer.convert_tokens_to_ids(f"<|{message['role']}|>"))
-        ids += [*encode_text(tokenizer, "\n" + message["content"]), eos]
-        ids += encode_text(tokenizer, "\n")
+        ids += encode_text(tokenizer, "\n" + message["content"])
+        ids += [tokenizer.eos_token_id, *encode_text(tokenizer, "\n")]
     return ids

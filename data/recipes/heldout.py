@@ -46,7 +46,7 @@ def main() -> None:
                    heldout_tales(language, number=number))
     save_jsonl(DATA / "tasks" / "heldout.jsonl", heldout_prompts(each=10))
     kept = {"formats": tasks.HELDOUT_FORMATS, "patterns": tasks.kept(tasks.PATTERNS, 4, "heldout"),
-            "sentences": tasks.kept(tasks.PICK_EN, 2, "heldout"),
+            "sentences": tasks.kept(tasks.PICK["en"], 2, "heldout"),
             "label_words": tasks.words("thing", "en", "heldout")}
     (DATA / "tasks" / "kept_back.json").write_text(
         json.dumps(kept, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
