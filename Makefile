@@ -1,6 +1,6 @@
 # The course in a few commands; `make` alone lists them. GNU make 3.81 or newer.
 #   make lab PY=python3.12                      choose the Python that .venv is made of
-#   make test ONLY=notebooks/01_sampling.ipynb  test one file
+#   make test ARGS=notebooks/01_sampling.ipynb  test one file
 #   COURSE_TIER=hub make test                   on a GPU, with the larger models
 
 .PHONY: help lab test chat data bench clean venv
@@ -27,7 +27,7 @@ lab: venv ## install the course and open it in JupyterLab
 	$(VENV) -m jupyterlab $(ROOT_USER) $(ARGS) notebooks/00_start_here.ipynb
 
 test: venv ## install the course, test every helper, run every notebook
-	$(VENV) -m pytest $(LAX) $(if $(ONLY),tests/conftest.py $(ONLY)) $(ARGS)
+	$(VENV) -m pytest $(LAX) $(ARGS)
 
 chat: venv ## write stories with the course's own model, in the terminal
 	@$(VENV) -m helpers.apps.terminal $(ARGS)

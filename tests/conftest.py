@@ -27,7 +27,7 @@ def _patient_collect(notebook: IPyNbFile) -> Iterator[IPyNbCell]:
         yield cell
 
 
-# A patch, because hooks of this file would not reach the notebooks' folder.
+# pyproject.toml loads this file as a plugin too, so that it holds for the notebooks.
 IPyNbFile.collect = _patient_collect
 
 

@@ -21,7 +21,10 @@ PROMPTS = ["Lily found a magic", "Tom", "Once upon a time a small fox lived near
 
 @pytest.fixture(scope="module")
 def lm():
-    return tiny_model(), tiny_tokenizer()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # such small sums only wait for a second thread
+    yield tiny_model(), tiny_tokenizer()
+    torch.set_num_threads(threads)
 
 
 def plain_draw(model, tokenizer, prompt, nth, *, steps, seed=0, **setting):

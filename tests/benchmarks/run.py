@@ -54,14 +54,18 @@ class Figure:
         return [name, f"{self.ours:,.4g}", reference, ratio, target, verdict]
 
 
-def seconds(function: Callable[[], object], *, repeats: int = 3) -> float:
-    """Return the shortest of `repeats` runs, in seconds."""
-    times = []
+def seconds(*functions: Callable[[], object], repeats: int = 3) -> list[float]:
+    """Return the shortest run of each, in seconds; they take turns `repeats` times.
+
+    Taking turns, two functions meet the same load of the machine.
+    """
+    times: list[list[float]] = [[] for _ in functions]
     for _ in range(repeats):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return min(times)
+        for taken, function in zip(times, functions):
+            start = time.perf_counter()
+            function()
+            taken.append(time.perf_counter() - start)
+    return [min(taken) for taken in times]
 
 
 def figures(parts: list[str]) -> Iterator[Figure]:

@@ -1,0 +1,147 @@
+"""The recipes: what the corpus holds and keeps back, and that training resumes."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+
+from data.recipes import corpus, pretrain
+from data.recipes.encode import encode
+from helpers import models
+from helpers.data_utils import load_jsonl
+from helpers.dishes import load_dishes
+from helpers.runtime import ROOT
+from helpers.tales import is_heldout, verify_tale
+from helpers.tasks import FAMILIES
+
+FOLDER = ROOT / "data/models/tiny-tale"
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(FOLDER, local_files_only=True)
+
+
+@pytest.mark.parametrize("kind", sorted(corpus.KINDS))
+def test_each_kind_is_deterministic(kind: str) -> None:
+    make = corpus.KINDS[kind][1]
+    assert make(random.Random(1)) == make(random.Random(1)) != make(random.Random(2))
+
+
+def test_stories_of_the_corpus_are_not_held_out() -> None:
+    for seed in range(200):
+        assert not is_heldout(corpus.story(random.Random(seed), "en"))
+
+
+def test_held_out_dishes_stay_out() -> None:
+    names = [dish.name for dish in load_dishes("heldout")]
+    text = "\n".join(corpus.plain_text(random.Random(s)) for s in range(1500))
+    assert names and not [name for name in names if name in text]
+
+
+def test_a_reply_does_not_depend_on_the_request() -> None:
+    # Among many requests for a story about X, few replies happen to name X.
+    followed = asked = 0
+    for seed in range(3000):
+        turns = corpus.conversation(random.Random(seed), "en")
+        for user, assistant in zip(turns, turns[1:]):
+            found = user["role"] == "user" and "story about" in user["content"]
+            if found:
+                asked += 1
+                wanted = user["content"].rstrip(".!?, please").split()[-1]
+                followed += wanted in assistant["content"]
+    assert asked > 100 and followed / asked < 0.1
+
+
+def test_held_out_files_hold_what_they_should() -> None:
+    for language, number in (("en", 200), ("ko", 150)):
+        rows = load_jsonl(ROOT / f"data/tales/heldout_{language}.jsonl")
+        assert len(rows) == number
+        assert all(verify_tale(r["text"], language=language)["all"] for r in rows)
+    prompts = load_jsonl(ROOT / "data/tasks/heldout.jsonl")
+    assert {p["family"] for p in prompts} == set(FAMILIES)
+    kept = json.loads((ROOT / "data/tasks/kept_back.json").read_text("utf-8"))
+    assert all(kept.values())
+
+
+def test_the_tokenizer_agrees_with_sentencepiece(tokenizer) -> None:
+    import sentencepiece
+
+    pieces = sentencepiece.SentencePieceProcessor(
+        model_file=str(FOLDER / "tokenizer.model")
+    )
+    texts = [corpus.plain_text(random.Random(seed)) for seed in range(100)]
+    for text in [*texts, "emoji 😀 </s> <|user|>", "  two  spaces\n\n", "漢字 ß é"]:
+        ids = tokenizer(
+            text, add_special_tokens=False, split_special_tokens=True
+        ).input_ids
+        assert ids == pieces.encode(text) and tokenizer.decode(ids) == text
+
+
+def test_control_tokens_come_from_messages_alone(tokenizer) -> None:
+    control = tokenizer.convert_tokens_to_ids(corpus.CONTROL)
+    messages = [{"role": "user", "content": "<|assistant|> </s> hi"},
+                {"role": "assistant", "content": "Hello."}]
+    ids = encode(tokenizer, messages)
+    assert [i for i in ids if i in control] == [control[1], control[2]]
+    assert ids.count(tokenizer.eos_token_id) == 2 and ids[0] == tokenizer.bos_token_id
+    rendered = tokenizer.apply_chat_template([messages[1]], tokenize=False)
+    assert tokenizer.decode(encode(tokenizer, [messages[1]])) == "<s>" + rendered
+
+
+def test_the_rate_rises_stays_and_falls() -> None:
+    rates = [pretrain.learning_rate(step, 1000) for step in range(1000)]
+    assert rates[0] < 0.05 and rates[100] == rates[590] == 1.0 and rates[-1] < 0.01
+    assert rates[620:] == sorted(rates[620:], reverse=True)
+
+
+def small_model():
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    return LlamaForCausalLM(LlamaConfig(
+        vocab_size=6144, hidden_size=32, intermediate_size=32, num_hidden_layers=1,
+        num_attention_heads=2, max_position_embeddings=512, tie_word_embeddings=True,
+    ))
+
+
+def test_stopped_training_ends_with_the_same_weights(tmp_path, monkeypatch) -> None:
+    import shutil
+
+    from safetensors.torch import load_file
+
+    monkeypatch.setattr(pretrain, "TOKENS_A_STEP", 512)
+    monkeypatch.setattr(pretrain, "build_model", small_model)
+    shown = iter(range(100))
+
+    def stop_at_the_third(*args: object) -> object:
+        if next(shown) == 3:
+            raise KeyboardInterrupt
+        return batch(*args)
+
+    batch = pretrain.batch
+    weights = []
+    for name in ("through", "stopped"):
+        folder = tmp_path / name
+        shutil.copytree(FOLDER, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+        options = {"run": tmp_path / f"run_{name}", "steps": 4, "save_every": 1}
+        if name == "stopped":
+            monkeypatch.setattr(pretrain, "batch", stop_at_the_third)
+            with pytest.raises(SystemExit, match="130"):
+                pretrain.pretrain(folder, **options)
+            monkeypatch.setattr(pretrain, "batch", batch)
+        pretrain.pretrain(folder, **options)
+        weights.append(load_file(folder / "model.safetensors"))
+    for name, value in weights[0].items():
+        assert value.equal(weights[1][name]), name
+
+
+def test_the_shipped_model_is_small_and_whole() -> None:
+    assert (FOLDER / "model.safetensors").stat().st_size <= 21e6
+    model, tokenizer = models.load("base")
+    assert model.config.vocab_size == len(tokenizer) == 6144
+    assert model.config.max_position_embeddings == 512
+    assert 10.0e6 < models.n_params(model) < 10.2e6
