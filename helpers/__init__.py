@@ -31,6 +31,8 @@ __all__ = [
     "decoding",  # one batch, token by token
     "generation",  # generate, temperature_sweep
     "metrics",  # distinct-n, Jaccard, perplexity, intervals
+    "sweeps",  # a table and a curve for one setting
+    "widgets",  # sliders, or examples where nobody can move them
     "plotting",  # the house style and figures with alt text
     "checks",  # check_NN_k(answer) for every exercise
 ]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["Draw", "check_context", "draw", "encode_prompt", "generate", "sweep"]
 __all__ += ["temperature_sweep"]
 
+OFF = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
+OFF["repetition_penalty"] = 1.0
 CACHE_BYTES = {"cpu": 384 * 2**20, "cuda": 2 * 2**30}  # keys and values of one batch
 
 
@@ -136,29 +138,37 @@ def sweep(
     prompts: Sequence[Prompt],
     *,
     setting: str = "temperature",
-    values: Sequence[float],
+    values: Sequence[float] | Mapping[str, Mapping[str, float]],
     draws: int = 8,
     progress: bool = True,
     **options: Any,
 ) -> list[dict[str, Any]]:
     """Draw from every prompt at every value of one setting, all in one batch.
 
-    Returns one dict a draw, ready for a table: the setting's value under its own
-    name, prompt (its number), draw, text, nats, n_tokens, reason. Takes the options
-    of `draw` and raises what it raises, and ValueError for an unknown setting.
+    `values` may also map names to several settings each: {"chat": {"top_p": 0.9}}.
+    Returns one dict a draw, ready for a table: the value (or name) under the name of
+    the setting, prompt (its number), draw, text, nats, n_tokens, reason. Takes the
+    options of `draw` and raises what it raises, and ValueError for an unknown setting.
     """
-    if setting not in sampling.RANGES:
+    if not isinstance(values, Mapping):
+        values = {value: {setting: value} for value in values}
+    used = {name for chosen in values.values() for name in chosen}
+    if unknown := sorted(used - set(sampling.RANGES)):
         names = ", ".join(sampling.RANGES)
-        raise ValueError(f"setting is {setting!r}, expected one of {names}")
-    options[setting] = [value for value in values for _ in prompts]
+        raise ValueError(f"setting is {unknown[0]!r}, expected one of {names}")
+    for name in used:
+        usual = options.get(name, OFF[name])
+        each = [chosen.get(name, usual) for chosen in values.values()]
+        options[name] = [value for value in each for _ in prompts]
     options |= {"num_return_sequences": draws, "progress": progress}
     found = draw(model, tokenizer, list(prompts) * len(values), **options)
     rows = []
-    for i, (value, drawn) in enumerate(zip(options[setting], found)):
+    labels = [(value, i) for value in values for i in range(len(prompts))]
+    for (value, i), drawn in zip(labels, found):
         for number, one in enumerate(drawn):
-            row = {setting: value, "prompt": i % len(prompts), "draw": number}
-            row |= {"text": one.text, "nats": one.nats, "reason": one.reason}
-            rows.append(row | {"n_tokens": len(one.tokens)})
+            row = {setting: value, "prompt": i, "draw": number, "text": one.text}
+            row |= {"nats": one.nats, "n_tokens": len(one.tokens), "reason": one.reason}
+            rows.append(row)
     return rows
 
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+__all__ = ["Enricher", "Grammar", "LANGUAGES", "Teller", "grammar", "parse", "steps_of"]
+
 FOLDER = Path(__file__).resolve().parents[1] / "data" / "tales"
 LANGUAGES = {"en": "english", "ko": "korean"}
 

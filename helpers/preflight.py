@@ -74,6 +74,7 @@ FAULTS = [
     ),
     (r"NewConnectionError|NameResolutionError|ConnectTimeout|ReadTimeout", OFFLINE),
     (r"Connection (?:refused|broken|aborted)|ProxyError|SSLError|Max retries", OFFLINE),
+    (r"No matching distribution found for pip\b", OFFLINE),
     (r"No matching distribution found for (\S+)", NO_BUILD),
 ]
 

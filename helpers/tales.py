@@ -22,6 +22,8 @@ from helpers.grammar import LANGUAGES, Teller, grammar, steps_of
 from helpers.korean import attach, particle_errors
 
 
+__all__ = ["Tale", "is_heldout", "make_tale", "tidy", "verify_tale", "vocabulary", "vocative"]
+
 # How the two persons of a story are introduced, in the grammar's own syntax.
 WHO = {
     "en": {

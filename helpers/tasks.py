@@ -32,6 +32,11 @@ from functools import lru_cache
 from helpers.grammar import FOLDER, grammar
 from helpers.tales import tidy
 
+__all__ = [
+    "FAMILIES", "FORMATS", "HELDOUT_FORMATS", "Prompt", "TRAINED", "Task", "is_correct",
+    "make_document", "make_prompt", "make_task",
+]
+
 _RULES = json.loads((FOLDER.parent / "tasks" / "rules.json").read_text(encoding="utf-8"))
 FORMATS: dict[str, str] = _RULES["formats"]  # one example; {x} input, {y} output
 HELDOUT_FORMATS = tuple(_RULES["heldout_formats"])

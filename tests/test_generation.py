@@ -274,6 +274,24 @@ def test_any_setting_can_be_swept(lm, setting, values):
         assert swept == [text for row in texts for text in row]
 
 
+def test_presets_of_several_settings_can_be_swept(lm):
+    presets = {"bold": {"temperature": 1.5}, "neat": {"top_k": 5, "top_p": 0.8}}
+    options = {"max_new_tokens": 10, "temperature": 0.7}
+    rows = sweep(
+        *lm,
+        PROMPTS,
+        setting="preset",
+        values=presets,
+        draws=2,
+        progress=False,
+        **options,
+    )
+    for name, preset in presets.items():
+        texts = generate(*lm, PROMPTS, num_return_sequences=2, **options | preset)
+        swept = [row["text"] for row in rows if row["preset"] == name]
+        assert swept == [text for row in texts for text in row]
+
+
 def test_progress_goes_to_stderr_and_only_when_asked(lm, capsys):
     generate(*lm, "Lily", max_new_tokens=5)
     assert capsys.readouterr() == ("", "")
