@@ -31,6 +31,8 @@ __all__ = [
     "decoding",  # one batch, token by token
     "generation",  # generate, temperature_sweep
     "metrics",  # distinct-n, Jaccard, perplexity, intervals
+    "sweeps",  # one setting moved, summed up value by value
+    "widgets",  # sliders, or printed examples where none can run
     "sweeps",  # a table and a curve for one setting
     "widgets",  # sliders, or examples where nobody can move them
     "plotting",  # the house style and figures with alt text

@@ -79,7 +79,8 @@ def decode(
         return out.logits[:, -1].float()
 
     logits = forward(ids, mask[:, :width], place[:width] - start[:, None])
-    which = torch.tensor([prompts.index(row.prompt) for row in batch], device=device)
+    number = {prompt: i for i, prompt in enumerate(prompts)}
+    which = torch.tensor([number[row.prompt] for row in batch], device=device)
     cache.batch_select_indices(which)
     logits, start, mask = logits[which], start[which], mask[which]
     texts = torch.cat([ids[which], ids.new_zeros(len(batch), steps)], dim=1)

@@ -22,7 +22,7 @@ MEASURES = {
     "passes": "share of draws that pass the verifier",
     "distinct-2": "share of different word pairs among a prompt's draws",
     "Jaccard": "share of words that two draws of a prompt have in common",
-    "repetition": "share of 4-word runs that a text had before",
+    "repeats": "share of 4-word runs that a text had before",
     "words": "words a draw",
     "nats": "-log p per token under the model itself",
 }
@@ -61,7 +61,7 @@ def summary(
             ),
             "distinct-2": _mean(metrics.distinct_n(group) for group in groups),
             "Jaccard": _mean(metrics.mean_jaccard(group) for group in groups),
-            "repetition": _mean(metrics.repetition(text) for text in texts),
+            "repeats": _mean(metrics.repetition(text) for text in texts),
             "words": _mean(len(metrics.words(text)) for text in texts),
             "nats": _mean(row["nats"] for row in some),
         }
@@ -75,8 +75,8 @@ def table(found: Mapping[float, Mapping[str, Estimate]], *, setting: str) -> str
 
     >>> some = {0.7: {"passes": Estimate(0.9, 0.8, 0.96), "words": Estimate(98, 9, 99)}}
     >>> print(table(some, setting="temperature"))
-    temperature  passes             words
-            0.7    0.90 0.80-0.96    98.0
+    temperature  passes            words
+            0.7    0.90 0.80-0.96   98.0
     """
     labels = [value if isinstance(value, str) else f"{value:g}" for value in found]
     wide = max(map(len, [setting, *labels]))
@@ -88,7 +88,7 @@ def table(found: Mapping[float, Mapping[str, Estimate]], *, setting: str) -> str
                 header += f"{name:>8}" + 10 * " "
                 line += f"{one.value:8.2f} {one.low:.2f}-{one.high:.2f}"
             else:
-                width = max(8, len(name) + 2)
+                width = len(name) + 2
                 header += name.rjust(width)
                 line += f"{one.value:{width}.{1 if name == 'words' else 2}f}"
         lines.append(line)

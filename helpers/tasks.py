@@ -34,7 +34,7 @@ from helpers.tales import tidy
 
 __all__ = [
     "FAMILIES", "FORMATS", "HELDOUT_FORMATS", "Prompt", "TRAINED", "Task", "is_correct",
-    "make_document", "make_prompt", "make_task",
+    "make_document", "make_format", "make_prompt", "make_task",
 ]
 
 _RULES = json.loads((FOLDER.parent / "tasks" / "rules.json").read_text(encoding="utf-8"))
@@ -165,7 +165,7 @@ FAMILIES: dict[str, Callable[..., Task]] = {
     "ko_label": lambda rng, split: label(rng, split, "ko"), "count": count,
 }
 # Shares of the families among the pretraining documents.
-TRAINED = {"pick": 4, "rewrite": 3, "codes": 4, "label": 6, "known": 3, "place": 2,
+TRAINED = {"pick": 4, "rewrite": 3, "codes": 7, "label": 6, "known": 3, "place": 2,
            "ko_pick": 2, "ko_label": 2}
 
 
@@ -183,11 +183,29 @@ def make_task(rng: random.Random, family: str, *, split: str = "train") -> Task:
     return Task(family, task.draw)
 
 
+def make_format(rng: random.Random) -> str:
+    """Choose the format of a training document: a known one, or one made up.
+
+    Made-up formats have a separator of one to three marks, or two titles; with
+    a few fixed ones alone, a new format would be no format to the model.
+    """
+    kind = rng.random()
+    if kind < 0.3:
+        return FORMATS[rng.choice([f for f in FORMATS if f not in HELDOUT_FORMATS])]
+    if kind < 0.65:
+        marks = "=>"
+        while marks == "=>":  # held out
+            marks = "".join(rng.choices(_RULES["marks"], k=rng.choice((1, 1, 2, 2, 3))))
+        return rng.choice(("{x} %s {y}\n", "{x} %s {y}\n", "{x}%s {y}\n")) % marks
+    one, two = rng.sample(_RULES["titles"], 2)
+    return f"{one}: {{x}}\n{two}: {{y}}\n" + rng.choice(("", "\n"))
+
+
 def make_document(rng: random.Random, *, shots: int | None = None) -> str:
     """Write one training document: examples of one rule in one format."""
     family = rng.choices(list(TRAINED), weights=list(TRAINED.values()))[0]
     task = make_task(rng, family)
-    form = FORMATS[rng.choice([f for f in FORMATS if f not in HELDOUT_FORMATS])]
+    form = make_format(rng)
     long = family in ("pick", "ko_pick", "ko_label")
     shots = shots or rng.randint(4, 12 if long else 24)
     pairs = [task.draw(rng) for _ in range(shots)]

@@ -78,7 +78,7 @@ def conversation(rng: random.Random, language: str) -> list[dict[str, str]]:
 KINDS = {
     "tale_en": (30, lambda rng: story(rng, "en").text),
     "tale_ko": (13, lambda rng: story(rng, "ko").text),
-    "task": (46, tasks.make_document),
+    "task": (60, tasks.make_document),
     "food": (12, food_talk),
     "questions_en": (3, lambda rng: story_with_questions(rng, "en")),
     "questions_ko": (2, lambda rng: story_with_questions(rng, "ko")),
