@@ -37,6 +37,7 @@ __all__ = [
     "widgets",  # sliders, or examples where nobody can move them
     "plotting",  # the house style and figures with alt text
     "checks",  # check_NN_k(answer) for every exercise
+    "apps",  # the chat front ends
 ]
 
 

@@ -13,7 +13,8 @@ Families
     label     a word or sentence -> a made-up label for its kind
     known     a fact told in stories (opposites, sounds, homes, ...)
     place     three words -> the first, second or third
-    ko_pick, ko_label   the same in Korean
+    copy      some words -> the same words
+    ko_pick, ko_label   pick and label in Korean
     count     a word -> its number of letters; never trained, shots do not help
 
 Run it:  python -m helpers.tasks --family label --shots 6
@@ -149,6 +150,18 @@ def place(rng: random.Random, split: str) -> Task:
     return Task("place", draw)
 
 
+def copy(rng: random.Random, split: str) -> Task:
+    language = rng.choice(("en", "en", "ko"))
+    pool = sum((words(n, language) for n in ("thing", "animal", "boy", "girl", "place")), ())
+    longest = rng.randint(2, 9)
+
+    def draw(rng: random.Random) -> tuple[str, str]:
+        text = " ".join(rng.choices(pool, k=rng.randint(1, longest)))
+        return text, text
+
+    return Task("copy", draw)
+
+
 def count(rng: random.Random, split: str) -> Task:
     pool = words("thing") + words("animal")
 
@@ -161,12 +174,13 @@ def count(rng: random.Random, split: str) -> Task:
 
 FAMILIES: dict[str, Callable[..., Task]] = {
     "pick": pick, "rewrite": rewrite, "codes": codes, "label": label, "known": known,
-    "place": place, "ko_pick": lambda rng, split: pick(rng, split, "ko"),
+    "place": place,
+    "copy": copy, "ko_pick": lambda rng, split: pick(rng, split, "ko"),
     "ko_label": lambda rng, split: label(rng, split, "ko"), "count": count,
 }
 # Shares of the families among the pretraining documents.
-TRAINED = {"pick": 4, "rewrite": 3, "codes": 7, "label": 6, "known": 3, "place": 2,
-           "ko_pick": 2, "ko_label": 2}
+TRAINED = {"pick": 4, "rewrite": 3, "codes": 7, "label": 6, "known": 1, "place": 2,
+           "copy": 9, "ko_pick": 2, "ko_label": 2}
 
 
 def make_task(rng: random.Random, family: str, *, split: str = "train") -> Task:
@@ -206,7 +220,7 @@ def make_document(rng: random.Random, *, shots: int | None = None) -> str:
     family = rng.choices(list(TRAINED), weights=list(TRAINED.values()))[0]
     task = make_task(rng, family)
     form = make_format(rng)
-    long = family in ("pick", "ko_pick", "ko_label")
+    long = family in ("pick", "copy", "ko_pick", "ko_label")
     shots = shots or rng.randint(4, 12 if long else 24)
     pairs = [task.draw(rng) for _ in range(shots)]
     return "".join(form.format(x=x, y=y) for x, y in pairs).rstrip("\n")
