@@ -33,7 +33,7 @@ chat: venv ## write stories with the course's own model, in the terminal
 	@$(VENV) -m helpers.apps.terminal $(ARGS)
 
 data: venv ## rebuild data/ from nothing: corpus, tokenizer, model (2 hours)
-	$(VENV) data/recipes/build.py $(ARGS)
+	$(VENV) -m data.recipes.build $(ARGS)
 
 bench: venv ## measure the helpers against their references
 	$(VENV) tests/benchmarks/run.py $(ARGS)

@@ -14,6 +14,11 @@ from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 
+__all__ = [
+    "Dish", "FOLDER", "LIMITS", "Request", "SPLITS", "Verdict", "check_split",
+    "dishes_in", "fitting", "holds", "load_dishes", "satisfies",
+]
+
 FOLDER = Path(__file__).resolve().parents[1] / "data" / "menus"
 SPLITS = ("train", "heldout")
 

@@ -15,6 +15,8 @@ from helpers.dishes import holds, load_dishes
 from helpers.grammar import Grammar, Teller
 from helpers.korean import attach
 
+__all__ = ["FACTS", "TEXTURES", "Writer", "answer", "draw_limits", "fact", "facts"]
+__all__ += ["kcal", "make_request", "noun_phrase", "request_text", "why_not", "won"]
 TEXTURES = ("바삭한", "쫄깃한", "부드러운")
 PRICES = (3000, 5000, 7000, 8000, 9000, 10000, 12000, 15000, 20000, 25000, 30000)
 KCALS = (250, 300, 350, 400, 450, 500, 550, 600, 700, 800, 900, 1000)

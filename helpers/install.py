@@ -93,14 +93,6 @@ def make_venv(*, exact: bool) -> None:
 
     One without a working pip, or with another Python than asked for, is made again.
     """
-    here = tuple(sys.version_info[:2])
-    good = [here] if exact else [(3, n) for n in range(OLDEST[1], TOO_NEW[1])]
-    usable = "sys, pip; assert sys.version_info[:2] in {}".format(good)
-    if not (PYTHON.exists() and imports(usable)):
-        if VENV.exists():
-            say("the .venv found here does not fit: making it again")
-            shutil.rmtree(str(VENV))
-        run([getattr(sys, "_base_executable", sys.executable), "-m", "venv", VENV])
     for site in sites():
         # pip writes INSTALLER and RECORD when a package is whole, and moves what it
         # replaces to names that begin with ~
@@ -110,6 +102,16 @@ def make_venv(*, exact: bool) -> None:
                 half.append(folder)
         for folder in half:
             shutil.rmtree(str(folder), ignore_errors=True)
+    here = tuple(sys.version_info[:2])
+    good = [here] if exact else [(3, n) for n in range(OLDEST[1], TOO_NEW[1])]
+    usable = "sys, pip, importlib.metadata as m; m.version('pip'); "
+    usable += "assert sys.version_info[:2] in {}".format(good)
+    if PYTHON.exists() and imports(usable):
+        return
+    if VENV.exists():
+        say("the .venv found here is not whole or does not fit: making it again")
+        shutil.rmtree(str(VENV))
+    run([getattr(sys, "_base_executable", sys.executable), "-m", "venv", VENV])
 
 
 def install_torch() -> None:

@@ -12,6 +12,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+__all__ = ["PAIRS", "attach", "has_final", "particle_errors", "with_particle"]
+
 PAIRS: tuple[tuple[str, str], ...] = (
     ("은", "는"), ("이", "가"), ("을", "를"), ("과", "와"), ("아", "야"),
     ("으로", "로"), ("이랑", "랑"), ("이나", "나"), ("이라는", "라는"),

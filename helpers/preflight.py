@@ -65,7 +65,7 @@ UNKNOWN += "on, or remove the folder .venv and run it again to start over."
 
 # what the tools print, and the sentence that it becomes; the first that fits counts
 FAULTS = [
-    (r"ensurepip is not available|No module named '?(?:ensurepip|venv|pip)\b", VENV),
+    (r"ensurepip is not available|No module named '?(?:ensurepip|venv)\b", VENV),
     (r"No space left on device|not enough space on the disk", FULL),
     (r"CMAKE_C(?:XX)?_COMPILER|compile a simple test program|Visual Studio", COMPILER),
     (

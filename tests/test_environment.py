@@ -329,6 +329,21 @@ def test_a_venv_that_does_not_work_is_made_again(
     assert not (sandbox / ".venv").exists() and made[0][-2:] == ["venv", install.VENV]
 
 
+def test_a_venv_with_half_a_pip_is_made_again(
+    sandbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_venv(sandbox)
+    half = (
+        sandbox / ".venv" / "lib" / "python3.12" / "site-packages" / "pip-1.dist-info"
+    )
+    half.mkdir(parents=True)
+    seen, made = [], []
+    monkeypatch.setattr(install, "imports", lambda names: seen.append(names))
+    monkeypatch.setattr(install, "run", lambda command: made.append(command))
+    install.make_venv(exact=False)
+    assert "m.version('pip')" in seen[0] and not half.exists() and made
+
+
 def test_llama_cpp_is_built_once_with_portable_flags(
     sandbox: Path, pip_calls: list, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,7 @@ so a run that was stopped goes on exactly where it was.  Matrices are trained
 with Muon (torch.optim.Muon), embeddings and norms with AdamW; the learning
 rate rises, stays, and falls linearly to zero in the last 40% of the steps.
 
-Run it:  python -m data.recipes.pretrain --steps 1400
+Run it:  python -m data.recipes.pretrain --steps 1310
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=ROOT / "data/models/tiny-tale")
     parser.add_argument("--run", type=Path, default=ROOT / "runs/pretrain")
-    parser.add_argument("--steps", type=int, default=1400)
+    parser.add_argument("--steps", type=int, default=1310)
     parser.add_argument("--muon-lr", type=float, default=5e-3)
     parser.add_argument("--adam-lr", type=float, default=5e-3)
     args = parser.parse_args()
