@@ -399,6 +399,20 @@ def test_torch_comes_from_the_cpu_index_only_without_a_gpu(
     assert (install.TORCH_CPU in pip_calls[-1][0]) == (answers and not gpu)
 
 
+@pytest.mark.parametrize(
+    "line, words",
+    [
+        ("Progress 80000000 of 191794682\n", "torch: 80 of 192 MB"),
+        ("  [17/140] /usr/bin/gcc -c a.c\n", "compiling, step 17 of 140"),
+        ("Installing collected packages: a, b\n", "unpacking a, b"),
+        ("Collecting trl==0.16.1\n", "Collecting trl==0.16.1"),
+        ("  Using cached a.whl\n", ""),
+    ],
+)
+def test_progress_in_a_few_words(line: str, words: str) -> None:
+    assert pip_runner.progress(line, "torch") == words
+
+
 def test_make_says_which_python_is_missing() -> None:
     if not shutil.which("make"):
         pytest.skip("make is not installed")
