@@ -81,7 +81,9 @@ def figures(parts: list[str]) -> Iterator[Figure]:
         for name, function in list(vars(module).items()):
             if name.startswith("bench_") and callable(function):
                 print(f"{part}: {name} ...", file=sys.stderr, flush=True)
-                yield from function()
+                for figure in function():
+                    print(f"  {figure.name}: {figure.ours:,.4g}", file=sys.stderr, flush=True)
+                    yield figure
 
 
 def main(parts: list[str]) -> int:
