@@ -200,8 +200,8 @@ def make_task(rng: random.Random, family: str, *, split: str = "train") -> Task:
 def make_format(rng: random.Random) -> str:
     """Choose the format of a training document: a known one, or one made up.
 
-    Made-up formats have a separator of one to three marks, or two titles; with
-    a few fixed ones alone, a new format would be no format to the model.
+    Made-up formats have a separator of one to three marks, or two titles, so that
+    a model has met many formats before it is tested on a new one.
     """
     kind = rng.random()
     if kind < 0.3:

@@ -1,8 +1,8 @@
 """Rebuild data/ from nothing: held-out sets, tokenizer, model. Resumable.
 
-Each stage is skipped when its product is there and newer than the grammar;
-pretraining goes on from its last checkpoint.  About 75 minutes on two CPU
-cores, minutes on a CUDA GPU.
+The held-out sets are written each time, the tokenizer only if it is missing, and
+pretraining goes on from its last checkpoint.  Two CPU cores take one to two
+hours (estimated from the speed of a step); a CUDA GPU is used where there is one.
 
 Run it:  make data        (or: python -m data.recipes.build --again)
 """

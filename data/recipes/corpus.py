@@ -77,8 +77,9 @@ def conversation(rng: random.Random, language: str) -> list[dict[str, str]]:
 def about_two(rng: random.Random, language: str) -> str:
     """Write sentences about one hero and one friend, whose names keep coming back.
 
-    Without these, a model of this size learned where a name must stand, but for
-    long not which one: every name stayed equally likely.
+    A run without these knew where a name stands at step 1,050, but gave all names
+    the same probability; after they came in (and the rate was raised) it chose the
+    right one more and more. Which of the two did it was not tested.
     """
     teller = Teller(rng, language)
     cast(teller)
