@@ -31,8 +31,25 @@ __all__ = [
     "decoding",  # one batch, token by token
     "generation",  # generate, temperature_sweep
     "metrics",  # distinct-n, Jaccard, perplexity, intervals
-    "sweeps",  # one setting moved, summed up value by value
-    "widgets",  # sliders, or printed examples where none can run
+    "rouge",  # ROUGE-L and near-duplicates by it
+    "seed_tasks",  # tasks as a numbered prompt, and back again
+    "self_instruct",  # a teacher's tasks: asked, parsed, kept or dropped
+    "prompting",  # few-shot prompts and what changes their success
+    "messages",  # conversations as lists of messages
+    "templating",  # a template's words and the messages'
+    "chat_templates",  # eight families, safe encoding
+    "streaming",  # tokens into text as they come
+    "backends",  # transformers or llama.cpp, behind one face
+    "chat_log",  # what a conversation leaves behind
+    "chat",  # ChatSession: talk in turns
+    "replies",  # does a reply follow its instruction?
+    "instructions",  # requests with right replies
+    "checkpoints",  # whole, or named and passed over
+    "adapters",  # saved, loaded and merged onto the right base only
+    "lora",  # what LoRA and QLoRA cost, and how to attach them
+    "sft_data",  # conversations as ids and labels
+    "training",  # a trainer that can be stopped and gone on with
+    "sft",  # supervised fine-tuning
     "sweeps",  # a table and a curve for one setting
     "widgets",  # sliders, or examples where nobody can move them
     "plotting",  # the house style and figures with alt text

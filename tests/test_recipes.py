@@ -14,7 +14,7 @@ from helpers.data_utils import load_jsonl
 from helpers.dishes import load_dishes
 from helpers.runtime import ROOT
 from helpers.tales import is_heldout, verify_tale
-from helpers.tasks import FAMILIES
+from helpers.tasks import FAMILIES, words
 
 FOLDER = ROOT / "data/models/tiny-tale"
 
@@ -90,7 +90,57 @@ def test_control_tokens_come_from_messages_alone(tokenizer) -> None:
     assert [i for i in ids if i in control] == [control[1], control[2]]
     assert ids.count(tokenizer.eos_token_id) == 2 and ids[0] == tokenizer.bos_token_id
     rendered = tokenizer.apply_chat_template([messages[1]], tokenize=False)
-    assert tokenizer.decode(encode(tokenizer, [messages[1]])) == "<s>" + rendered
+    assert tokenizer.decode(encode(tokenizer, [messages[1]])) == rendered
+
+
+def test_nouns_are_single_pieces(tokenizer) -> None:
+    for language, before in (("en", "a "), ("ko", "그 ")):
+        for kind in ("girl", "boy", "animal"):
+            for word in words(kind, language):
+                assert len(tokenizer.tokenize(word)) == 1, word
+                assert len(tokenizer.tokenize(before + word)) == 2, word
+
+
+def test_a_korean_name_keeps_its_piece_before_a_particle(tokenizer) -> None:
+    names = words("girl", "ko") + words("boy", "ko")
+    forms = [(name, name + particle) for name in names
+             for particle in ("는", "가", "를", "의", "와", "에게")]
+    kept = sum(tokenizer.tokenize(f"그 {form}")[1] == f"▁{name}" for name, form in forms)
+    assert kept >= 0.99 * len(forms)
+
+
+def test_an_echo_repeats_its_line() -> None:
+    for seed in range(50):
+        text = corpus.echo(random.Random(seed))
+        assert any(text.startswith(text[cut:]) for cut in range(1, len(text) // 2 + 3))
+
+
+def test_the_loss_in_pieces_is_the_loss(tokenizer) -> None:
+    import torch
+
+    torch.manual_seed(0)
+    model, ids = small_model(), torch.randint(4, 6000, (6, 33))
+    ids[2, 20:] = 3  # padding
+    autocast = torch.autocast("cpu", torch.bfloat16, enabled=False)
+    loss = pretrain.mean_loss(model, ids, autocast, backward=True)
+    found = [p.grad.clone() for p in model.parameters()]
+    model.zero_grad()
+    labels = ids.masked_fill(ids == 3, -100)
+    reference = model(input_ids=ids, labels=labels).loss
+    reference.backward()
+    assert loss == pytest.approx(reference.item(), rel=1e-5)
+    for grad, p in zip(found, model.parameters()):
+        torch.testing.assert_close(grad, p.grad, rtol=1e-3, atol=1e-6)
+
+
+def test_queries_start_as_keys() -> None:
+    import torch
+
+    attention = pretrain.build_model().model.layers[0].self_attn
+    q, k = attention.q_proj.weight, attention.k_proj.weight
+    v, o = attention.v_proj.weight, attention.o_proj.weight
+    assert torch.cosine_similarity(q.flatten(), k.flatten(), dim=0) > 0.9
+    torch.testing.assert_close(o, v.T)
 
 
 def test_the_rate_rises_stays_and_falls() -> None:

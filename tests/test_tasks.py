@@ -54,6 +54,18 @@ def test_held_out_formats_patterns_and_sentences_stay_out_of_documents() -> None
         assert part not in text
 
 
+def test_patterns_are_many_and_hold_both_words() -> None:
+    made = [tasks.make_pattern(random.Random(seed)) for seed in range(2000)]
+    assert len(set(made)) > 800
+    assert all("{a}" in pattern and "{n}" in pattern for pattern in made)
+    for seed in range(2000):
+        task = tasks.make_task(random.Random(seed), "rewrite")
+        x, y = task.draw(random.Random(0))
+        adjective, noun = x.split()
+        for pattern in tasks.HELDOUT_PATTERNS:
+            assert y != pattern.format(a=adjective, n=noun)
+
+
 def test_every_trained_family_appears_and_count_does_not() -> None:
     assert set(tasks.TRAINED) == set(tasks.FAMILIES) - {"count"}
 

@@ -45,7 +45,7 @@ def main() -> None:
         save_jsonl(DATA / "tales" / f"heldout_{language}.jsonl",
                    heldout_tales(language, number=number))
     save_jsonl(DATA / "tasks" / "heldout.jsonl", heldout_prompts(each=10))
-    kept = {"formats": tasks.HELDOUT_FORMATS, "patterns": tasks.kept(tasks.PATTERNS, 4, "heldout"),
+    kept = {"formats": tasks.HELDOUT_FORMATS, "patterns": tasks.HELDOUT_PATTERNS,
             "sentences": tasks.kept(tasks.PICK["en"], 2, "heldout"),
             "label_words": tasks.words("thing", "en", "heldout")}
     (DATA / "tasks" / "kept_back.json").write_text(

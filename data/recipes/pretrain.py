@@ -5,7 +5,7 @@ so a run that was stopped goes on exactly where it was.  Matrices are trained
 with Muon (torch.optim.Muon), embeddings and norms with AdamW; the learning
 rate rises, stays, and falls linearly to zero in the last 40% of the steps.
 
-Run it:  python -m data.recipes.pretrain --steps 1310
+Run it:  python -m data.recipes.pretrain --steps 3060
 """
 
 from __future__ import annotations
@@ -25,17 +25,36 @@ from data.recipes.corpus import make_document
 from data.recipes.encode import encode
 
 ROOT = Path(__file__).resolve().parents[2]
-TOKENS_A_STEP = 8192
+TOKENS_A_STEP = 4096
+ROWS_A_PIECE = 4  # rows whose logits are held at once: they are the largest tensor
 SAMPLE_PROMPTS = ("Lily found a magic", "Once", "호기심 많은", "owl -> drum\ncat -> kite\nowl ->")
 
 
 def build_model() -> LlamaForCausalLM:
-    """Make the untrained model: 10 layers, hidden 256, tied embeddings."""
-    return LlamaForCausalLM(LlamaConfig(
+    """Make the untrained model: 10 layers, hidden 256, tied embeddings.
+
+    Attention begins "mimetic" (Trockman and Kolter 2023, arXiv 2305.09828): queries
+    equal keys and the output matrix is the value matrix transposed, so that every
+    head starts by looking for tokens like the one it expects and passing them on.
+    Embeddings begin three times as large as usual, so that two names differ from
+    the first step.
+    """
+    model = LlamaForCausalLM(LlamaConfig(
         vocab_size=6144, hidden_size=256, intermediate_size=768, num_hidden_layers=10,
         num_attention_heads=4, num_key_value_heads=4, max_position_embeddings=512,
         tie_word_embeddings=True, bos_token_id=1, eos_token_id=2, pad_token_id=3,
     ))
+    torch.nn.init.normal_(model.model.embed_tokens.weight, std=0.06)
+    with torch.no_grad():
+        for layer in model.model.layers:
+            attention = layer.self_attn
+            for head in torch.arange(256).split(64):
+                query, value = (torch.nn.init.orthogonal_(torch.empty(64, 256)) for _ in "qv")
+                for matrix in (attention.q_proj, attention.k_proj):
+                    matrix.weight[head] = 0.7 * query + 0.01 * torch.randn(64, 256)
+                attention.v_proj.weight[head] = 0.4 * value
+                attention.o_proj.weight[:, head] = 0.4 * value.T
+    return model
 
 
 def learning_rate(step: int, steps: int) -> float:
@@ -72,13 +91,28 @@ def training_texts(tokenizer, steps: int, seed: int = 0) -> Iterator[str]:
                 yield text.replace("<s>", "").strip()
 
 
-def mean_loss(model, ids: torch.Tensor, autocast) -> torch.Tensor:
-    """Return the mean next-token loss in nats."""
-    with autocast:
-        logits = model(input_ids=ids[:, :-1], use_cache=False).logits
-    return torch.nn.functional.cross_entropy(
-        logits.float().flatten(0, 1), ids[:, 1:].flatten(), ignore_index=3
-    )
+def mean_loss(model, ids: torch.Tensor, autocast, *, backward: bool = False) -> float:
+    """Return the mean next-token loss in nats, a few rows of logits at a time.
+
+    With ``backward`` the gradients of the model are filled, too.
+    """
+    targets = ids[:, 1:]
+    count, total = (targets != 3).sum(), 0.0
+    with autocast, torch.set_grad_enabled(backward):
+        hidden = model.model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state
+    end = hidden.detach().requires_grad_(backward)
+    for rows in torch.arange(len(ids)).split(ROWS_A_PIECE):
+        with autocast, torch.set_grad_enabled(backward):
+            logits = model.lm_head(end[rows])
+            loss = torch.nn.functional.cross_entropy(
+                logits.float().flatten(0, 1), targets[rows].flatten(),
+                ignore_index=3, reduction="sum") / count
+        if backward:
+            loss.backward()
+        total += loss.item()
+    if backward:
+        hidden.backward(end.grad)
+    return total
 
 
 def heldout_loss(model, tokenizer, folder: Path, device: str, autocast) -> dict:
@@ -87,11 +121,10 @@ def heldout_loss(model, tokenizer, folder: Path, device: str, autocast) -> dict:
     for language in ("en", "ko"):
         path = ROOT / "data" / "tales" / f"heldout_{language}.jsonl"
         texts = [json.loads(line)["text"] for line in path.read_text("utf-8").splitlines()]
-        rows = [torch.tensor(encode(tokenizer, t)) for t in texts[:100]]
+        rows = [torch.tensor(encode(tokenizer, t)) for t in texts[:50]]
         ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=3)
-        with torch.no_grad():
-            loss = mean_loss(model.eval(), ids[:, :513].to(device), autocast)
-        losses[language] = round(loss.item(), 4)
+        loss = mean_loss(model.eval(), ids[:, :513].to(device), autocast)
+        losses[language] = round(loss, 4)
     model.train()
     return losses
 
@@ -108,7 +141,7 @@ def samples(model, tokenizer, device: str) -> str:
 
 
 def pretrain(folder: Path, *, run: Path, steps: int, seed: int = 0,
-             muon_lr: float = 5e-3, adam_lr: float = 5e-3, save_every: int = 50) -> None:
+             muon_lr: float = 5e-3, adam_lr: float = 2e-3, save_every: int = 100) -> None:
     """Train until ``steps`` and write float16 safetensors to ``folder``.
 
     Checkpoints go to ``run`` every ``save_every`` steps; Ctrl-C saves one too,
@@ -124,7 +157,7 @@ def pretrain(folder: Path, *, run: Path, steps: int, seed: int = 0,
     optimizers = [
         torch.optim.Muon(matrices, lr=muon_lr, weight_decay=0.01,
                          adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(others, lr=adam_lr, betas=(0.9, 0.95), weight_decay=0.0),
+        torch.optim.AdamW(others, lr=adam_lr, betas=(0.9, 0.99), weight_decay=0.0),
     ]
     peaks = [muon_lr, adam_lr]
     run.mkdir(parents=True, exist_ok=True)
@@ -148,20 +181,19 @@ def pretrain(folder: Path, *, run: Path, steps: int, seed: int = 0,
     try:
         for step in bar:
             ids = batch(tokenizer, step, steps, seed).to(device)
-            loss = mean_loss(model, ids, autocast)
-            loss.backward()
+            loss = mean_loss(model, ids, autocast, backward=True)
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             for optimizer, peak in zip(optimizers, peaks):
                 optimizer.param_groups[0]["lr"] = peak * learning_rate(step, steps)
                 optimizer.step()
                 optimizer.zero_grad()
             speed = (step + 1 - start) * TOKENS_A_STEP / (time.time() - began)
-            bar.set_postfix(loss=f"{loss.item():.3f}", tokens_a_second=round(speed))
+            bar.set_postfix(loss=f"{loss:.3f}", tokens_a_second=round(speed))
             if (step + 1) % 10 == 0:
-                log.append({"step": step + 1, "loss": round(loss.item(), 4)})
+                log.append({"step": step + 1, "loss": round(loss, 4)})
             if (step + 1) % save_every == 0:
                 save(step + 1)
-            if (step + 1) % 100 == 0:
+            if (step + 1) % 200 == 0:
                 log[-1]["heldout"] = heldout_loss(model, tokenizer, folder, device, autocast)
                 tqdm.write(f"step {step + 1}: {log[-1]}\n  {samples(model, tokenizer, device)}")
     except KeyboardInterrupt:
@@ -183,9 +215,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=ROOT / "data/models/tiny-tale")
     parser.add_argument("--run", type=Path, default=ROOT / "runs/pretrain")
-    parser.add_argument("--steps", type=int, default=1310)
+    parser.add_argument("--steps", type=int, default=3060)
     parser.add_argument("--muon-lr", type=float, default=5e-3)
-    parser.add_argument("--adam-lr", type=float, default=5e-3)
+    parser.add_argument("--adam-lr", type=float, default=2e-3)
     args = parser.parse_args()
     pretrain(args.folder, run=args.run, steps=args.steps, muon_lr=args.muon_lr,
              adam_lr=args.adam_lr)

@@ -25,7 +25,6 @@ from helpers.tales import make_tale, verify_tale, vocabulary
 DRAWS = 300
 TALES = ROOT / "data" / "tales"
 SHOTS = (0, 1, 2, 4, 8)
-TRAINED_STEPS = 1310  # of data/recipes/pretrain.py, for the model that is shipped
 KEPT = {"hero": 0.95, "thing": 0.90, "words": 0.99}  # at T = 0.7, top-p 0.9
 
 
@@ -115,13 +114,14 @@ def bench_copies() -> Iterator[Figure]:
     """Measure the share of drawn stories that stand in the training data."""
     from transformers.utils import logging
 
+    from data.recipes.build import STEPS
     from data.recipes.pretrain import training_texts
 
     logging.set_verbosity_error()
     rows = load_jsonl(TALES / "heldout_en.jsonl")
     prompts = sorted({" ".join(row["text"].split()[:3]) for row in rows})
     texts = stories(prompts, temperature=0.7, top_p=0.9)
-    seen = {hash(text) for text in training_texts(base()[1], TRAINED_STEPS)}
+    seen = {hash(text) for text in training_texts(base()[1], STEPS)}
     copied = sum(hash(text.strip()) in seen for text in texts)
     yield share("stories copied word for word", copied, len(texts), at_most=0.01)
 

@@ -1,0 +1,253 @@
+"""Adapters on disk and in weights: save, load, merge, each onto the right base only.
+
+An adapter is a difference to one set of weights. Its folder therefore keeps, beside
+PEFT's two files, a fingerprint of that base: hashes of the weights themselves, not a
+name, which may be wrong or edited. A folder is written whole or not at all.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from torch import Tensor, nn
+    from transformers import PreTrainedModel
+
+    Fingerprint = dict[str, str]
+
+__all__ = ["file_fingerprint", "fingerprint", "load_adapter", "merge", "refuse_wrapped"]
+__all__ += ["replace_folder", "same_base", "save_adapter"]
+
+CONFIG, WEIGHTS, BASE = "adapter_config.json", "adapter_model.safetensors", "base.json"
+
+
+def fingerprint(model: nn.Module) -> Fingerprint:
+    """Return hashes of a model's own weights, without those of an adapter.
+
+    One hash for each 16-bit format that holds the weights: the same base loaded in 32
+    and in 16 bits has one in common. A model in 4 bits brings along what `load_4bit`
+    took from its file; raises ValueError for one that was loaded otherwise.
+    """
+    kept = getattr(model, "base_fingerprint", None)
+    if kept is not None:
+        return kept
+    if getattr(model, "is_loaded_in_4bit", False):
+        raise ValueError(
+            "a model in 4 bits does not show its own weights, expected one that "
+            "`lora.load_4bit` has loaded"
+        )
+    named = {
+        name.removeprefix("base_model.model.").replace(".base_layer.", "."): weight
+        for name, weight in model.named_parameters()
+        if "lora_" not in name
+    }
+    return _hashes((name, named[name].detach()) for name in sorted(named))
+
+
+def file_fingerprint(path: str | Path, *, tied: bool) -> Fingerprint:
+    """Return the `fingerprint` of a safetensors file, read one tensor at a time.
+
+    `tied`: the output layer is the embedding, and does not count twice.
+    """
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        names = sorted(set(file.keys()) - ({"lm_head.weight"} if tied else set()))
+        return _hashes((name, file.get_tensor(name)) for name in names)
+
+
+def same_base(one: Fingerprint, other: Fingerprint) -> bool:
+    """Say whether two fingerprints are of one base: their first common hash agrees.
+
+    >>> same_base({"float16": "a", "bfloat16": "b"}, {"bfloat16": "b"})
+    True
+    """
+    common = [name for name in one if name in other]
+    return bool(common) and one[common[0]] == other[common[0]]
+
+
+def refuse_wrapped(model: nn.Module) -> None:
+    """Raise ValueError if a model already has an adapter's layers inside."""
+    if any("lora_" in name for name, _ in model.named_parameters()):
+        raise ValueError(
+            "the model already has an adapter, expected a base without one: train the "
+            "adapter it has, `merge` it first, or load the base again"
+        )
+
+
+def save_adapter(model: PeftModel, folder: str | Path) -> Path:
+    """Save an adapter and its base's fingerprint; return the folder.
+
+    Other files of the folder stay. If anything fails, a full disk say, OSError is
+    raised and the folder is as before. TypeError for a model without an adapter,
+    ValueError for a folder that holds something else.
+    """
+    from peft import PeftModel, get_peft_model_state_dict
+    from safetensors.torch import save_file
+
+    if not isinstance(model, PeftModel):
+        name = type(model).__name__
+        raise TypeError(f"{name} has no adapter to save, expected one from `attach`")
+    folder = Path(folder)
+    if folder.exists() and any(folder.iterdir()) and not (folder / CONFIG).is_file():
+        raise ValueError(
+            f"{folder} holds something else, expected a new folder or an adapter's: "
+            "choose another"
+        )
+    state = get_peft_model_state_dict(model, save_embedding_layers=False)
+    config = copy.copy(model.active_peft_config)
+    config.inference_mode = True
+    name = config.base_model_name_or_path or ""
+    if Path(name).is_dir():
+        name = Path(name).name  # a path of this machine helps nobody elsewhere
+    config.base_model_name_or_path = name or None
+
+    def write(partial: Path) -> None:
+        config.save_pretrained(str(partial))
+        tensors = {key: value.contiguous().cpu() for key, value in state.items()}
+        save_file(tensors, partial / WEIGHTS, metadata={"format": "pt"})
+        sizes = {file: (partial / file).stat().st_size for file in (CONFIG, WEIGHTS)}
+        base = {"base": name, "fingerprint": fingerprint(model), "bytes": sizes}
+        (partial / BASE).write_text(json.dumps(base, indent=1) + "\n", "utf-8")
+
+    replace_folder(folder, write)
+    return folder
+
+
+def load_adapter(
+    model: PreTrainedModel, folder: str | Path, *, is_trainable: bool = False
+) -> PeftModel:
+    """Put a saved adapter on the base it was trained on; the base is wrapped.
+
+    Raises FileNotFoundError for a folder or file that is not there, ValueError for a
+    half-written folder, another base, or a model that has an adapter already.
+    """
+    from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    folder = Path(folder)
+    base = _check_folder(folder)
+    refuse_wrapped(model)
+    mark = fingerprint(model)
+    if not same_base(base["fingerprint"], mark):
+        raise ValueError(
+            f"the adapter in {folder} was trained on other weights than this model's, "
+            f"expected those of {base['base'] or 'its own base'}: an adapter works on "
+            "its own base only"
+        )
+    config = LoraConfig.from_pretrained(str(folder))
+    config.inference_mode = not is_trainable
+    config.base_model_name_or_path = None  # what counts was compared already
+    wrapped = get_peft_model(model, config)
+    set_peft_model_state_dict(wrapped, load_file(folder / WEIGHTS))
+    wrapped.base_fingerprint = mark
+    return wrapped if is_trainable else wrapped.eval()
+
+
+def merge(
+    base: PreTrainedModel, adapter: str | Path | PeftModel, *, allow_4bit: bool = False
+) -> PreTrainedModel:
+    """Return a copy of the base with the adapter's difference added to its weights.
+
+    `adapter` is a folder or a model that was trained, on the same base in 4 bits say.
+    Raises ValueError for another base, a wrapped one, and one in 4 bits: each sum would
+    be rounded to 16 values again (`allow_4bit` does it all the same), and what
+    `load_adapter` raises for a folder.
+    """
+    import tempfile
+
+    refuse_wrapped(base)
+    if getattr(base, "is_loaded_in_4bit", False) and not allow_4bit:
+        raise ValueError(
+            "the base is in 4 bits, where a merge rounds the sum to 16 values again, "
+            "expected it in 16 or 32 bits: use `models.load`, or allow_4bit=True to see"
+        )
+    if not isinstance(adapter, (str, Path)):
+        with tempfile.TemporaryDirectory() as folder:
+            path = save_adapter(adapter, Path(folder) / "adapter")
+            return merge(base, path, allow_4bit=allow_4bit)
+    wrapped = load_adapter(copy.deepcopy(base), adapter)
+    merged = wrapped.merge_and_unload(safe_merge=True)
+    if hasattr(merged, "base_fingerprint"):
+        del merged.base_fingerprint  # these are other weights now
+    return merged
+
+
+def replace_folder(folder: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a copy of the folder, then put the copy in its place.
+
+    Raises OSError if that fails; the folder is then as it was.
+    """
+    from safetensors import SafetensorError  # what it raises when the disk is full
+
+    partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
+    former = folder.with_name(f"{folder.name}.{os.getpid()}.former")
+    try:
+        if folder.is_dir():
+            shutil.copytree(folder, partial)
+        partial.mkdir(parents=True, exist_ok=True)
+        write(partial)
+        if folder.is_dir():
+            os.replace(folder, former)
+        try:
+            os.replace(partial, folder)
+        except BaseException:
+            if former.is_dir():
+                os.replace(former, folder)
+            raise
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise OSError(
+            f"{folder} was not saved ({error}): what was there before is as it was; "
+            "free some space and save again"
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(former, ignore_errors=True)
+
+
+def _check_folder(folder: Path) -> dict:
+    """Return what base.json says, once the folder is known to be whole."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no adapter folder {folder}: check the path")
+    for name in (CONFIG, WEIGHTS, BASE):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(
+                f"{folder} is half-written or no adapter of this course: it has no "
+                f"{name}; save it again with `save_adapter`"
+            )
+    cure = "it is half-written; save or copy it again"
+    try:
+        base = json.loads((folder / BASE).read_text("utf-8"))
+        sizes, _ = base["bytes"], (base["fingerprint"], base["base"])
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{folder / BASE} cannot be read: {cure}") from None
+    for name, size in sizes.items():
+        found = (folder / name).stat().st_size
+        if found != size:
+            raise ValueError(
+                f"{folder / name} has {found:,} bytes, expected {size:,}: {cure}"
+            )
+    return base
+
+
+def _hashes(named: Iterable[tuple[str, Tensor]]) -> Fingerprint:
+    """Hash (name, tensor) pairs as float16, where it holds them, and bfloat16."""
+    import torch
+
+    formats = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+    hashes = {name: hashlib.sha256() for name in formats}
+    for name, tensor in named:
+        if tensor.dtype == torch.bfloat16:
+            hashes.pop("float16", None)  # its last bits are gone: no hash to compare
+        for kind, running in hashes.items():
+            bits = tensor.to(formats[kind]).cpu().contiguous().view(torch.int16)
+            running.update(name.encode() + bits.numpy().tobytes())
+    return {name: running.hexdigest() for name, running in hashes.items()}

@@ -1,0 +1,323 @@
+"""Few-shot prompts, controlled changes of their shots, and how often they work.
+
+A `Problem` is one task of `helpers.tasks`: pairs to take shots from, a query and its
+answer. Every condition of an experiment asks the same problems with other shots, and
+`compare` answers all of them together.
+
+>>> shots = [("owl", "drum"), ("plum", "kite"), ("fox", "drum")]
+>>> few_shot_prompt(shots[:2], "fox", format="{x} = {y}; ")
+'owl = drum; plum = kite; fox ='
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from string import Formatter
+from typing import TYPE_CHECKING, Any
+
+from helpers import generation, metrics, tasks
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    Pair = tuple[str, str]  # (input, output)
+    Rows = list[dict[str, Any]]
+
+__all__ = ["Problem", "accuracy", "balance_labels", "compare", "curve", "few_shot_prompt"]
+__all__ += ["make_problems", "most_similar", "orders", "score_choices", "shots_sweep"]
+__all__ += ["shots_that_fit", "similarity", "wrong_labels"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A task told by examples alone."""
+
+    pairs: tuple[Pair, ...]  # the shots are taken from these
+    query: str
+    answer: str
+    family: str
+    format: str
+
+    def prompt(self, shots: int | Sequence[Pair], *, format: str = "") -> tasks.Prompt:
+        """Return the prompt with the first `shots` pairs, or with the pairs given."""
+        if isinstance(shots, int) and not 0 <= shots <= len(self.pairs):
+            raise ValueError(f"shots is {shots}, expected 0 to {len(self.pairs)}, all its pairs")
+        pairs, form = self.pairs[:shots] if isinstance(shots, int) else shots, format or self.format
+        text = few_shot_prompt(pairs, self.query, format=form)
+        return tasks.Prompt(text, self.answer, self.family, len(pairs), form)
+
+
+def few_shot_prompt(pairs: Sequence[Pair], query: str, *, format: str = "arrow") -> str:
+    """Return the shots and the query in one format, up to where the answer begins.
+
+    `format` is a name of tasks.FORMATS, or a text with {x}, then {y}, then what ends
+    an answer. Raises ValueError for another format, TypeError for what is no text.
+    """
+    form, before, _ = _layout(format)
+    for x, y in [*pairs, (query, "")]:
+        if not (isinstance(x, str) and isinstance(y, str)):
+            raise TypeError(f"a shot or the query has {(x, y)!r}, expected texts")
+    return "".join(form.format(x=x, y=y) for x, y in pairs) + before.format(x=query)
+
+
+def _layout(format: str) -> tuple[str, str, str]:
+    """Return a format's text, its part before the answer, and what ends an answer."""
+    form = tasks.FORMATS.get(format, format)
+    before, _, after = form.partition("{y}")
+    try:
+        fields = [name for _, name, _, _ in Formatter().parse(form) if name is not None]
+    except ValueError:  # a brace without its partner
+        fields = []
+    if fields != ["x", "y"] or not after:
+        own = "a text with {x}, then {y}, then what ends an answer, such as a line break"
+        raise ValueError(f"format is {format!r}, expected {', '.join(tasks.FORMATS)}, or {own}")
+    return form, before.rstrip(" "), after.lstrip(" ")[:1] or " "
+
+
+def make_problems(family: str, *, examples: int, prompts: int = 100, seed: int = 0,
+                  format: str = "", split: str = "heldout") -> list[Problem]:
+    """Return `prompts` problems of a family, with `examples` pairs each.
+
+    The query's input is never among the pairs, but for "codes", where finding it again
+    is the task. More examples are added at the end. Without a format, it is one of the
+    held-out ones. Raises ValueError for bad numbers and unknown names.
+    """
+    if examples < 0 or prompts < 1:
+        raise ValueError(f"examples={examples}, prompts={prompts}, expected at least 0 and 1")
+    problems = []
+    for number in range(prompts):
+        rng = random.Random(f"{seed} {family} {number}")
+        task = tasks.make_task(rng, family, split=split)
+        usual = rng.choice(tasks.HELDOUT_FORMATS) if split == "heldout" else "arrow"
+        query, answer = task.draw(rng)
+        pairs: list[Pair] = []
+        while len(pairs) < examples:
+            pair = task.draw(rng)
+            if family == "codes" or pair[0] != query:
+                pairs.append(pair)
+        problems.append(Problem(tuple(pairs), query, answer, family, format or usual))
+    problems[0].prompt(0)  # says now if the format cannot be read
+    return problems
+
+
+def orders(pairs: Sequence[Pair], *, n: int, seed: int = 0) -> list[list[Pair]]:
+    """Return `n` different orders of the same shots, the given one first.
+
+    Raises ValueError for more than there are. Source: Lu et al. 2022, arXiv 2104.08786.
+    """
+    if not 1 <= n <= (most := math.factorial(len(pairs))):
+        raise ValueError(f"n is {n}, expected 1 to {most}, the orders of {len(pairs)} shots")
+    rng, places = random.Random(f"{seed} {pairs}"), range(len(pairs))
+    found = {tuple(places): None}  # a dict keeps the order in which they were found
+    while len(found) < n:
+        found[tuple(rng.sample(places, len(places)))] = None
+    return [[pairs[i] for i in order] for order in found]
+
+
+def balance_labels(pairs: Sequence[Pair], label: str, *, share: float, shots: int) -> list[Pair]:
+    """Choose `shots` pairs: a `share` with `label`, the rest evenly from other labels.
+
+    The pairs keep their order. Raises ValueError for a share outside 0 to 1, and for
+    too few pairs. Source: Zhao et al. 2021, arXiv 2102.09690.
+    """
+    wanted = Counter({label: round(_share(share) * shots)})
+    others = sorted({y for _, y in pairs} - {label}) or ["another label"]
+    for i in range(shots - wanted[label]):
+        wanted[others[i % len(others)]] += 1
+    chosen = []
+    for pair in pairs:
+        if wanted[pair[1]] > 0:
+            wanted[pair[1]] -= 1
+            chosen.append(pair)
+    if short := +wanted:
+        raise ValueError(f"{len(pairs)} pairs are too few, give more: {dict(short)} are missing")
+    return chosen
+
+
+def wrong_labels(pairs: Sequence[Pair], *, share: float, seed: int = 0) -> list[Pair]:
+    """Give a `share` of the shots the output of another pair.
+
+    A larger share keeps the changes of a smaller one. Raises ValueError for a share
+    outside 0 to 1, and for one label only. Source: Min et al. 2022, arXiv 2202.12837.
+    """
+    changed, labels = round(_share(share) * len(pairs)), list(dict.fromkeys(y for _, y in pairs))
+    if len(labels) == 1:
+        raise ValueError(f"all labels are {labels[0]!r}, expected two different ones or more")
+    rng = random.Random(f"{seed} {pairs}")
+    order = rng.sample(range(len(pairs)), len(pairs))
+    others = [rng.choice([label for label in labels if label != y]) for _, y in pairs]
+    return [(x, others[i] if i in order[:changed] else y) for i, (x, y) in enumerate(pairs)]
+
+
+def _share(share: float) -> float:
+    if not 0 <= share <= 1:
+        raise ValueError(f"share is {share}, expected 0 to 1")
+    return share
+
+
+def similarity(a: str, b: str) -> float:
+    """Return the share of letter triples, spaces around, that two texts share: 0 to 1.
+
+    Not words: inputs are often one word, and Korean particles change how words end.
+
+    >>> similarity("fox", "foxes"), metrics.jaccard("fox", "foxes")
+    (0.333..., 0.0)
+    """
+    one, two = ({f" {t} "[i : i + 3] for i in range(len(t))} for t in (a.lower(), b.lower()))
+    return len(one & two) / max(1, len(one | two))
+
+
+def most_similar(pairs: Sequence[Pair], query: str, *, shots: int) -> list[Pair]:
+    """Choose the different pairs most like the query, the most similar one last.
+
+    Raises ValueError for fewer pairs. Source: Liu et al. 2022, arXiv 2101.06804.
+    """
+    found = sorted(dict.fromkeys(pairs), key=lambda pair: similarity(pair[0], query))
+    if not 0 <= shots <= len(found):
+        raise ValueError(f"shots is {shots}, expected 0 to {len(found)}, the different pairs")
+    return found[len(found) - shots :]
+
+
+def accuracy(outputs: Sequence[str], answers: Sequence[str]) -> dict[str, float]:
+    """Return the share of exact answers with its 95% interval: accuracy, low, high, n.
+
+    Raises ValueError unless there are as many outputs as answers, one or more.
+    """
+    if not outputs or len(outputs) != len(answers):
+        raise ValueError(f"{len(outputs)} outputs, {len(answers)} answers, expected one for each")
+    right, n = sum(map(tasks.is_correct, outputs, answers)), len(answers)
+    low, high = metrics.wilson_interval(right, n)
+    return {"accuracy": right / n, "low": low, "high": high, "n": n}
+
+
+def compare(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
+            conditions: Mapping[Any, Sequence[tasks.Prompt]], *, setting: str = "condition",
+            batch_size: int = 24, progress: bool = True) -> Rows:
+    """Answer all prompts greedily, in batches; return a row for each condition.
+
+    A row has the condition under the name of the setting, `accuracy`'s figures, and the
+    outputs, each cut where its format ends an answer. Raises ValueError for a condition
+    without prompts, and one whose prompts do not fit the context with their answers.
+    """
+    from tqdm import tqdm
+
+    prompts = [prompt for some in conditions.values() for prompt in some]
+    answers = {f" {prompt.answer}\n" for prompt in prompts}
+    new = max((len(tokenizer(answer).input_ids) for answer in answers), default=1) + 2
+    lengths: list[int] = []
+    for name, some in conditions.items():
+        if not some:
+            raise ValueError(f"{setting} {name!r} has no prompts, expected at least one")
+        ids = [generation.encode_prompt(tokenizer, prompt.text) for prompt in some]
+        lengths += map(len, ids)
+        try:
+            generation.check_context(model, ids, new)
+        except ValueError as error:
+            raise ValueError(f"{setting} {name!r}: {error}") from None
+    options = {"temperature": 0, "max_new_tokens": new, "stop_strings": "\n"}
+    outputs = [""] * len(prompts)
+    with tqdm(total=len(prompts), unit=" prompts", disable=not progress, leave=False) as bar:
+        for part in _batches(lengths, batch_size):
+            texts = [prompts[i].text for i in part]
+            found = generation.generate(model, tokenizer, texts, **options)
+            for i, [text] in zip(part, found):
+                outputs[i] = text.split(_layout(prompts[i].format)[2])[0]
+            bar.update(len(part))
+    rows, rest = [], iter(outputs)
+    for name, some in conditions.items():
+        found = [next(rest) for _ in some]
+        scores = accuracy(found, [prompt.answer for prompt in some])
+        rows.append({setting: name} | scores | {"outputs": found})
+    return rows
+
+
+def _batches(lengths: list[int], size: int) -> list[list[int]]:
+    """Return the numbers of texts, alike in length in a batch: little is padding."""
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    return [order[i : i + size] for i in range(0, len(order), size)]
+
+
+def shots_sweep(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, family: str,
+                shots: Sequence[int] = (0, 1, 2, 4, 8), prompts: int = 100, seed: int = 0,
+                batch_size: int = 24, progress: bool = True, **options: Any) -> Rows:
+    """Measure accuracy on the same problems by number of shots: a row for each number.
+
+    Takes the options of `make_problems`; raises what it and `compare` raise.
+    """
+    if not shots or not all(isinstance(k, int) and k >= 0 for k in shots):
+        raise ValueError(f"shots is {shots!r}, expected one or more numbers from 0 up")
+    problems = make_problems(family, examples=max(shots), prompts=prompts, seed=seed, **options)
+    conditions = {k: [problem.prompt(k) for problem in problems] for k in shots}
+    rows = compare(model, tokenizer, conditions, setting="shots", batch_size=batch_size,
+                   progress=progress)
+    return [{"family": family} | row for row in rows]
+
+
+def curve(rows: Rows, *, setting: str = "shots") -> tuple[list, ...]:
+    """Return (values, accuracy, low, high) of the rows, as plotting.lines takes them."""
+    return tuple([row[key] for row in rows] for key in (setting, "accuracy", "low", "high"))
+
+
+def shots_that_fit(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair], query: str, *,
+                   n_ctx: int, format: str = "arrow", max_new_tokens: int = 16) -> int:
+    """Return how many of the pairs fit into `n_ctx` tokens with query and answer.
+
+    Raises ValueError if the query alone does not fit.
+    """
+    def tokens(k: int) -> int:
+        text = few_shot_prompt(pairs[:k], query, format=format)
+        return len(generation.encode_prompt(tokenizer, text)) + max_new_tokens
+
+    if tokens(0) > n_ctx:
+        raise ValueError(f"the query and its answer take {tokens(0)} tokens, n_ctx is {n_ctx}: "
+                         f"shorten the query or max_new_tokens={max_new_tokens}")
+    return bisect_right(range(1, len(pairs) + 1), n_ctx, key=tokens)
+
+
+def score_choices(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
+                  prompts: Sequence[str], choices: Sequence[str] | Sequence[Sequence[str]], *,
+                  normalize: bool = True, batch_size: int = 24) -> list[list[float]]:
+    """Return log p (nats) of each choice after its prompt: a list for each prompt.
+
+    `choices` are texts for all prompts, or a list of texts for each; a space is put
+    between, unless a prompt ends in one or in a line break. `normalize` divides by the
+    choice's number of tokens. Raises ValueError for empty choices, a choice that shares
+    a token with its prompt (it ended in a space), and a text beyond the context.
+    """
+    import torch
+    from torch.nn.utils.rnn import pad_sequence
+
+    each = [choices] * len(prompts) if choices and isinstance(choices[0], str) else choices
+    if len(each) != len(prompts) or not all(some and all(some) for some in each):
+        raise ValueError(f"choices are {choices!r}, expected texts, or a list of texts for "
+                         f"each of the {len(prompts)} prompts, none of them empty")
+    rows, sizes = [], []  # ids of prompt and choice; how many of them are the choice's
+    for prompt, some in zip(prompts, each):
+        start, gap = generation.encode_prompt(tokenizer, prompt), " " * (not prompt[-1].isspace())
+        for choice in some:
+            rows.append(generation.encode_prompt(tokenizer, prompt + gap + choice))
+            sizes.append(len(rows[-1]) - len(start))
+            if rows[-1][: len(start)] != start:
+                raise ValueError(f"the prompt {prompt[-20:]!r} shares a token with the choice "
+                                 f"{choice!r}, expected no space at the end of a prompt")
+    generation.check_context(model, rows, 0)
+    scores = [0.0] * len(rows)
+    for part in _batches(list(map(len, rows)), batch_size):
+        batch = [torch.tensor(rows[i], device=model.device) for i in part]
+        ids = pad_sequence(batch, batch_first=True, padding_side="left")
+        ones = [torch.ones_like(row) for row in batch]
+        mask = pad_sequence(ones, batch_first=True, padding_side="left")
+        keep, places = max(sizes[i] for i in part), (mask.cumsum(1) - 1).clamp(min=0)
+        with torch.inference_mode():
+            logits = model(ids, attention_mask=mask, position_ids=places,
+                           logits_to_keep=keep + 1).logits[:, :-1].float()
+        logp = logits.log_softmax(-1).gather(-1, ids[:, -keep:, None])[..., 0].tolist()
+        for i, row in zip(part, logp):
+            scores[i] = sum(row[-sizes[i] :]) / (sizes[i] if normalize else 1)
+    rest = iter(scores)
+    return [[next(rest) for _ in some] for some in each]
