@@ -34,7 +34,8 @@ __all__ = [
     "rouge",  # ROUGE-L and near-duplicates by it
     "seed_tasks",  # tasks as a numbered prompt, and back again
     "self_instruct",  # a teacher's tasks: asked, parsed, kept or dropped
-    "prompting",  # few-shot prompts and what changes their success
+    "variants",  # the shots of a prompt in other orders, mixes and choices
+    "prompting",  # few-shot prompts and how often they work
     "messages",  # conversations as lists of messages
     "templating",  # a template's words and the messages'
     "chat_templates",  # eight families, safe encoding

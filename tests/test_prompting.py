@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from helpers import generation, metrics, models, prompting, tasks
+from helpers import generation, metrics, models, prompting, tasks, variants
 from helpers.prompting import few_shot_prompt, make_problems
 from tests.model_fixtures import tiny_model, tiny_tokenizer
 
@@ -142,19 +142,19 @@ def test_problems_that_cannot_be_made(options, says):
 
 
 def test_orders_are_different_permutations():
-    found = prompting.orders(PAIRS[:4], n=24)
+    found = variants.orders(PAIRS[:4], n=24)
     assert found[0] == PAIRS[:4] and len({tuple(one) for one in found}) == 24
     assert all(sorted(one) == sorted(PAIRS[:4]) for one in found)
-    assert found[:7] == prompting.orders(PAIRS[:4], n=7)
-    assert prompting.orders(PAIRS, n=5, seed=1) != prompting.orders(PAIRS, n=5, seed=2)
+    assert found[:7] == variants.orders(PAIRS[:4], n=7)
+    assert variants.orders(PAIRS, n=5, seed=1) != variants.orders(PAIRS, n=5, seed=2)
     with pytest.raises(ValueError, match="n is 25, expected 1 to 24"):
-        prompting.orders(PAIRS[:4], n=25)
+        variants.orders(PAIRS[:4], n=25)
 
 
 @pytest.mark.parametrize("share, kites", [(0, 0), (0.25, 2), (0.5, 4), (1, 8)])
 def test_labels_are_balanced_as_asked(share, kites):
     pool = PAIRS + [(f"word {i}", "bell") for i in range(9)]
-    chosen = prompting.balance_labels(pool, "kite", share=share, shots=8)
+    chosen = variants.balance_labels(pool, "kite", share=share, shots=8)
     counts = Counter(y for _, y in chosen)
     assert len(chosen) == 8 and counts["kite"] == kites
     assert abs(counts["drum"] - counts["bell"]) <= 1
@@ -163,23 +163,23 @@ def test_labels_are_balanced_as_asked(share, kites):
 
 def test_too_few_examples_of_a_label_are_said():
     with pytest.raises(ValueError, match=r"24 pairs are too few, give more: {'drum': 2}"):
-        prompting.balance_labels(PAIRS, "drum", share=1, shots=10)
+        variants.balance_labels(PAIRS, "drum", share=1, shots=10)
     with pytest.raises(ValueError, match="share is 1.2, expected 0 to 1"):
-        prompting.balance_labels(PAIRS, "drum", share=1.2, shots=4)
+        variants.balance_labels(PAIRS, "drum", share=1.2, shots=4)
     with pytest.raises(ValueError, match="'another label': 2"):
-        prompting.balance_labels([("a", "drum")] * 9, "drum", share=0.5, shots=4)
+        variants.balance_labels([("a", "drum")] * 9, "drum", share=0.5, shots=4)
 
 
 def test_wrong_labels_are_as_many_as_asked_and_stay_wrong():
     before = set()
     for share in (0, 0.25, 0.5, 0.75, 1):
-        shots = prompting.wrong_labels(PAIRS[:8], share=share)
+        shots = variants.wrong_labels(PAIRS[:8], share=share)
         wrong = {pair for pair, right in zip(shots, PAIRS) if pair != right}
         assert [x for x, _ in shots] == [x for x, _ in PAIRS[:8]]
         assert len(wrong) == 8 * share and before <= wrong
         assert {y for _, y in shots} <= {"kite", "drum"}
         before = wrong
-    seeds = [prompting.wrong_labels(PAIRS, share=0.5, seed=seed) for seed in (0, 0, 1)]
+    seeds = [variants.wrong_labels(PAIRS, share=0.5, seed=seed) for seed in (0, 0, 1)]
     assert seeds[0] == seeds[1] != seeds[2]
 
 
@@ -187,7 +187,7 @@ def test_other_problems_have_their_wrong_labels_elsewhere():
     places = set()
     for start in range(12):
         shots = PAIRS[start : start + 8]
-        changed = prompting.wrong_labels(shots, share=0.25)
+        changed = variants.wrong_labels(shots, share=0.25)
         places.add(tuple(i for i in range(8) if changed[i] != shots[i]))
     assert len(places) > 3
 
@@ -195,27 +195,27 @@ def test_other_problems_have_their_wrong_labels_elsewhere():
 @pytest.mark.parametrize("pairs, share", [([("a", "b")] * 3, 0.5), (PAIRS, -0.1), (PAIRS, 2)])
 def test_labels_that_cannot_be_wrong(pairs, share):
     with pytest.raises(ValueError, match="expected (0 to 1|two different ones)"):
-        prompting.wrong_labels(pairs, share=share)
+        variants.wrong_labels(pairs, share=share)
 
 
 def test_similarity_knows_letters_and_korean():
     texts = ["fox", "foxes", "the red fox", "토끼가 달려요", "토끼는 달려요", "plum", ""]
     for a in texts:
-        assert prompting.similarity(a, a) == (a != "")
+        assert variants.similarity(a, a) == (a != "")
         for b in texts:
-            assert prompting.similarity(a, b) == prompting.similarity(b, a) <= 1
-    assert prompting.similarity("FOX", "fox") == 1
-    assert prompting.similarity("fox", "plum") == 0
-    close, far = prompting.similarity(*texts[3:5]), prompting.similarity(*texts[2:4])
+            assert variants.similarity(a, b) == variants.similarity(b, a) <= 1
+    assert variants.similarity("FOX", "fox") == 1
+    assert variants.similarity("fox", "plum") == 0
+    close, far = variants.similarity(*texts[3:5]), variants.similarity(*texts[2:4])
     assert close > 0.2 > far
 
 
 def test_the_most_similar_pair_stands_last():
     pairs = [("fox", "a"), ("plum", "b"), ("foxes", "c"), ("oxen", "d"), ("foxes", "c")]
-    assert prompting.most_similar(pairs, "foxes", shots=2) == [("fox", "a"), ("foxes", "c")]
-    assert prompting.most_similar(pairs, "foxes", shots=0) == []
+    assert variants.most_similar(pairs, "foxes", shots=2) == [("fox", "a"), ("foxes", "c")]
+    assert variants.most_similar(pairs, "foxes", shots=0) == []
     with pytest.raises(ValueError, match="shots is 5, expected 0 to 4, the different"):
-        prompting.most_similar(pairs, "foxes", shots=5)
+        variants.most_similar(pairs, "foxes", shots=5)
 
 
 # ----------------------------------------------------------------------- measuring
