@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 __all__ = ["file_fingerprint", "fingerprint", "load_adapter", "merge", "refuse_wrapped"]
 __all__ += ["replace_folder", "same_base", "save_adapter"]
+
+# When imported, by PEFT say, bitsandbytes misses a kernel that it could download for
+# some CPUs, and says so. Nothing here needs it.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 CONFIG, WEIGHTS, BASE = "adapter_config.json", "adapter_model.safetensors", "base.json"
 

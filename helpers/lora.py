@@ -143,15 +143,11 @@ def load_4bit(
     `models.load` raises, and ValueError for rows that NF4 cannot hold on a CPU.
     Source: QLoRA, arXiv 2305.14314.
     """
-    import logging
-
     import torch
     from peft import prepare_model_for_kbit_training
     from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
     from transformers.utils import cached_file
 
-    # Some CPUs could run one more kernel, which it would like to download: not needed.
-    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     rt = runtime.detect()
     device = device or rt.device
     on_cpu = torch.device(device).type == "cpu"
