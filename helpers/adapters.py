@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["file_fingerprint", "fingerprint", "load_adapter", "merge", "refuse_wrapped"]
 __all__ += ["replace_folder", "same_base", "save_adapter"]
 
-# When imported, by PEFT say, bitsandbytes misses a kernel that it could download for
-# some CPUs, and says so. Nothing here needs it.
+# bitsandbytes, when imported, misses a kernel for some CPUs aloud; nothing needs it.
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 CONFIG, WEIGHTS, BASE = "adapter_config.json", "adapter_model.safetensors", "base.json"
@@ -41,8 +40,7 @@ def fingerprint(model: nn.Module) -> Fingerprint:
     and in 16 bits has one in common. A model in 4 bits brings along what `load_4bit`
     took from its file; raises ValueError for one that was loaded otherwise.
     """
-    kept = getattr(model, "base_fingerprint", None)
-    if kept is not None:
+    if kept := getattr(model, "base_fingerprint", None):
         return kept
     if getattr(model, "is_loaded_in_4bit", False):
         raise ValueError(
@@ -103,16 +101,12 @@ def save_adapter(model: PeftModel, folder: str | Path) -> Path:
         raise TypeError(f"{name} has no adapter to save, expected one from `attach`")
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()) and not (folder / CONFIG).is_file():
-        raise ValueError(
-            f"{folder} holds something else, expected a new folder or an adapter's: "
-            "choose another"
-        )
+        raise ValueError(f"{folder} holds something else: choose a new folder")
     state = get_peft_model_state_dict(model, save_embedding_layers=False)
     config = copy.copy(model.active_peft_config)
     config.inference_mode = True
     name = config.base_model_name_or_path or ""
-    if Path(name).is_dir():
-        name = Path(name).name  # a path of this machine helps nobody elsewhere
+    name = Path(name).name if Path(name).is_dir() else name  # no path of this machine
     config.base_model_name_or_path = name or None
 
     def write(partial: Path) -> None:
