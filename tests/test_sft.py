@@ -211,10 +211,14 @@ def test_ctrl_c_twice_ends_at_once(tmp_path):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
 
-    usual = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        train(new_model(), tmp_path, on_step=press_twice)
-    assert signal.getsignal(signal.SIGINT) is usual
+    # A process started in the background ignores Ctrl-C: set Python's own handler.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(new_model(), tmp_path, on_step=press_twice)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_finished_run_is_not_run_again(tmp_path, straight):

@@ -108,6 +108,8 @@ def test_a_foreign_kernel_says_so_before_any_package_is_imported(tmp_path):
 
 def test_colab_keeps_what_the_kernel_has_loaded(wanted, monkeypatch):
     wanted("trl==0.16.1", "numpy==9.9", "torch==9.9", "pytest==9.9.9")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "trl"]:
+        monkeypatch.delitem(sys.modules, name)  # another test may have loaded it
     plan, kept = versions.colab_plan()
     assert plan == ["trl==0.16.1"]  # pytest is loaded: we are running in it
     for name in ("numpy", "torch", "pytest"):
