@@ -23,7 +23,8 @@ __all__ = [
     "grammar",  # lists and plots in plain text, expanded
     "korean",  # particles that agree with the sound before them
     "tales",  # stories and their verifier
-    "tasks",  # few-shot tasks and their scores
+    "rules",  # rules of the few-shot tasks: an input becomes an output
+    "tasks",  # few-shot documents, prompts and their scores
     "dishes",  # dishes, what is asked for, and their verifier
     "food_phrases",  # Korean phrases about dishes
     "menus",  # requests, dialogues and documents about dishes
@@ -54,7 +55,9 @@ __all__ = [
     "sweeps",  # a table and a curve for one setting
     "widgets",  # sliders, or examples where nobody can move them
     "plotting",  # the house style and figures with alt text
-    "checks",  # check_NN_k(answer) for every exercise
+    "checks",  # what a check is, and where to find check_NN_k
+    "checks_00",  # the checks of each notebook
+    "checks_01",
     "apps",  # the chat front ends
 ]
 

@@ -24,7 +24,9 @@ from os.path import commonprefix  # of lists, too
 from typing import TYPE_CHECKING, Any
 
 from helpers import decoding
+from helpers.chat_templates import encode_conversation, find_family
 from helpers.streaming import token_bytes
+from helpers.templating import split
 
 if TYPE_CHECKING:
     from llama_cpp import Llama
@@ -76,7 +78,7 @@ class TransformersBackend:
         limit = getattr(model.config, "max_position_embeddings", None)
         self.n_ctx: int = limit or tokenizer.model_max_length
         self.model, self.tokenizer, self.family = model, tokenizer, family
-        self.stop_strings = _family(family).stop if family else ()
+        self.stop_strings = find_family(family).stop if family else ()
         added = tokenizer.added_tokens_decoder.items()
         self.ends = {i for i, token in added if token.special}
         self.ends |= decoding.end_tokens(model, tokenizer)
@@ -85,17 +87,13 @@ class TransformersBackend:
 
     def forget(self) -> None:
         """Drop the keys and values of past tokens."""
-        from transformers.cache_utils import Cache
-
-        self._cache = Cache(layer_class_to_replicate=decoding._growing_layer())
+        self._cache = decoding.growing_cache()
         self._past, self.cached = [], 0
 
     def encode(self, messages: Messages) -> list[int]:
         """Return the ids of a conversation whose messages can hold no control token."""
-        from helpers.chat_templates import encode_conversation
-
         options = {"family": self.family, "add_generation_prompt": True}
-        return list(encode_conversation(self.tokenizer, messages, **options).ids)
+        return encode_conversation(self.tokenizer, messages, **options).ids
 
     def stream(
         self,
@@ -116,8 +114,7 @@ class TransformersBackend:
         dice = _dice(prompt, seed, nth)
         filters = [[float(setting[name])] for name in FILTERS]
         filters = torch.tensor(filters, device=self.model.device)
-        # without the last token, which gives the first logits
-        self.cached = len(commonprefix([self._past, prompt[:-1]]))
+        self.cached = _shared(self._past, prompt)
         self._cache.crop(self.cached)
         del self._past[self.cached :]
         text, fresh = list(prompt), prompt[self.cached :]
@@ -125,7 +122,7 @@ class TransformersBackend:
             logits = self._forward(fresh)
             u = logits.new_tensor([dice.random()], dtype=torch.float64)
             seen = torch.tensor([text], device=logits.device)
-            token = int(decoding._choose(logits, seen, filters, u))
+            token = int(decoding.next_tokens(logits, seen, setting=filters, u=u))
             text.append(token)
             fresh = [token]
             yield token, None if token in self.ends else self._bytes(token)
@@ -157,7 +154,7 @@ class LlamaCppBackend:
         self.n_ctx = min(llm.n_ctx(), len(llm.input_ids))
         self.template, self.stop_strings = llm.metadata.get(TEMPLATE), ()
         if family:
-            chosen = _family(family)
+            chosen = find_family(family)
             self.template, self.stop_strings = chosen.template, chosen.stop
         if not self.template:
             raise ValueError(
@@ -183,8 +180,6 @@ class LlamaCppBackend:
         The template's own control tokens become ids; all between two of them is read
         at once with `special=False`, as llama.cpp itself does with the whole text.
         """
-        from helpers.templating import split
-
         found, _ = split(
             self.template,
             messages,
@@ -217,7 +212,7 @@ class LlamaCppBackend:
         repetition penalty, and puts the temperature last.
         """
         self.llm.set_seed(_dice(prompt, seed, nth).getrandbits(31))
-        self.cached = len(commonprefix([list(self.llm.eval_tokens), prompt[:-1]]))
+        self.cached = _shared(list(self.llm.eval_tokens), prompt)
         setting["temp"] = setting.pop("temperature")
         setting["repeat_penalty"] = setting.pop("repetition_penalty")
         for token in islice(self.llm.generate(prompt, **setting), max_new_tokens):
@@ -237,12 +232,9 @@ class LlamaCppBackend:
         return room.raw[: max(size, 0)]
 
 
-def _family(name: str) -> Any:
-    from helpers.chat_templates import FAMILIES
-
-    if name not in FAMILIES:
-        raise ValueError(f"unknown family {name!r}, expected {', '.join(FAMILIES)}")
-    return FAMILIES[name]
+def _shared(past: list[int], prompt: list[int]) -> int:
+    """Return how many first tokens are known; the prompt's last gives the first logits."""
+    return len(commonprefix([past, prompt[:-1]]))
 
 
 def _dice(prompt: list[int], seed: int | None, nth: int) -> random.Random:

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 __all__ = ["Encoded", "FAMILIES", "Family", "Part", "check_messages"]
-__all__ += ["encode_conversation", "fit_history", "paint", "parts", "render"]
+__all__ += ["encode_conversation", "find_family", "fit_history", "paint", "parts"]
+__all__ += ["render"]
 
 FOLDER = runtime.ROOT / "data" / "chat_templates"
 ANSI = {"system": "35", "user": "34", "assistant": "33", "template": "90"}
@@ -96,7 +97,7 @@ def parts(
     messages: Messages, *, family: str | Family, add_generation_prompt: bool = False
 ) -> list[Part]:
     """Return what `render` returns, cut where the writer changes. Raises the same."""
-    chosen = _family(family)
+    chosen = find_family(family)
     return templating.split(
         chosen.template,
         messages,
@@ -124,7 +125,7 @@ def encode_conversation(
     if not tokenizer.is_fast:
         name = type(tokenizer).__name__
         raise TypeError(f"{name} is slow, expected a fast one: use AutoTokenizer")
-    chosen = None if family is None else _family(family)
+    chosen = None if family is None else find_family(family)
     template = chosen.template if chosen else _own_template(tokenizer)
     added = tokenizer.added_tokens_decoder.items()
     markers = [(t, i) for i, t in added if t.special or MARKER.search(t.content)]
@@ -175,7 +176,12 @@ def paint(pairs: Iterable[tuple[str, str]], *, mask: Iterable[int] = ()) -> str:
     )
 
 
-def _family(family: str | Family) -> Family:
+def find_family(family: str | Family) -> Family:
+    """Return the family of a name, or one of your own as it is; ValueError if unknown.
+
+    >>> find_family("llama2").system
+    'folds'
+    """
     if isinstance(family, Family):
         return family
     if family in FAMILIES:

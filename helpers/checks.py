@@ -2,8 +2,10 @@
 
 A check prints "pass"; or your answer, the expected one and where to look; or, for
 `...` and None, that it is not answered yet. It never raises, so a notebook runs from
-first cell to last whatever stands in its exercises.
+first cell to last whatever stands in its exercises. The checks of notebook NN stand in
+`checks_NN`; `checks.check_NN_k` finds them.
 
+>>> from helpers.checks import check_00_1
 >>> check_00_1(...)
 check_00_1: not answered yet
 >>> check_00_1("hub")
@@ -18,13 +20,15 @@ check_00_1: pass
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from functools import wraps
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
-__all__ = ["Judge", "NotAnswered", "Words", "exercise", "near", "same_text", "try_it"]
-__all__ += ["check_00_1", "check_00_2", "check_00_3"]
-__all__ += ["check_01_1", "check_01_2", "check_01_3"]
+__all__ = ["Judge", "NotAnswered", "Words", "exercise", "near", "same_text", "short"]
+__all__ += ["try_it"]
 
 Judge = Callable[[Any], tuple[bool, Any]]
 
@@ -128,16 +132,16 @@ def _verdict(judge: Judge, answer: Any, look: str) -> str:
         return "not answered yet"
     except Exception as error:  # whatever stands in an exercise, the notebook goes on
         right, expected = False, Words("an answer that can be judged without an error")
-        answer = Words(f"{_short(answer)} raised {type(error).__name__}: {error}")
+        answer = Words(f"{short(answer)} raised {type(error).__name__}: {error}")
     if right:
         return "pass"
     return (
-        f"not yet\n  yours     {_short(answer)}\n"
-        f"  expected  {_short(expected)}\n  look at   {look}"
+        f"not yet\n  yours     {short(answer)}\n"
+        f"  expected  {short(expected)}\n  look at   {look}"
     )
 
 
-def _short(value: Any, *, width: int = 200) -> str:
+def short(value: Any, *, width: int = 200) -> str:
     """Return `value` in at most `width` characters, on one line."""
     if callable(value) and hasattr(value, "__name__"):
         return f"the function {value.__name__}"
@@ -148,88 +152,10 @@ def _short(value: Any, *, width: int = 200) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
-# ---------------------------------------------------------------- 00_start_here
-
-
-@exercise(look="the device card in section 1")
-def check_00_1(answer: Any) -> tuple[bool, Any]:
-    """Check the tier that runs on a laptop without a GPU."""
-    return same_text(answer, "embedded"), "embedded"
-
-
-@exercise(look="section 4: parameters times bits, over 8, over 10**9")
-def check_00_2(answer: Any) -> tuple[bool, Any]:
-    """Check the gigabytes of TinyLlama's weights in 16 bits (claim B1)."""
-    from helpers import models
-
-    expected = models.memory_bytes(models.ROLES["tune"].hub_params, bits=16) / 1e9
-    return near(answer, expected), round(expected, 2)
-
-
-@exercise(look="str.find, or re.search(r'[.!?]', text)")
-def check_00_3(answer: Any) -> tuple[bool, Any]:
-    """Check a function that returns the first sentence of a story."""
-    for story, expected in (
-        ("Lily had a kite. It was red.", "Lily had a kite."),
-        ("Where is it? Tom looked.", "Where is it?"),
-        ("Oh! The end.", "Oh!"),
-    ):
-        result = try_it(answer, story)
-        if result != expected:
-            return False, Words(f"{expected!r} for {story!r}, not {_short(result)}")
-    return True, Words("the first sentence")
-
-
-# ------------------------------------------------------------------ 01_sampling
-
-
-@exercise(look="metrics.words and metrics.mean_jaccard")
-def check_01_1(answer: Any) -> tuple[bool, Any]:
-    """Check a function that returns (mean words a text, mean Jaccard) of texts."""
-    for texts, expected in (
-        (["the red kite", "The kite!"], (2.5, 2 / 3)),
-        (["a b c d"] * 3, (4.0, 1.0)),
-        (["one", "two, three"], (1.5, 0.0)),
-    ):
-        result = try_it(answer, texts)
-        if not near(result, expected, abs=1e-6):
-            told = tuple(round(number, 3) for number in expected)
-            return False, Words(f"{told} for {texts}, not {_short(result)}")
-    return True, Words("mean words and mean Jaccard")
-
-
-@exercise(look="generation.draw: one prompt, three penalties; metrics.repetition, n=1")
-def check_01_2(answer: Any) -> tuple[bool, Any]:
-    """Check the share of repeated words in greedy text at three penalties."""
-    penalties = (1.0, 1.1, 1.3)
-    if not isinstance(answer, Mapping) or set(answer) != set(penalties):
-        return False, Words("a share for each penalty: {1.0: ..., 1.1: ..., 1.3: ...}")
-    from helpers import generation, metrics, models
-
-    prompts = ["Lily found a magic"] * 3
-    options = {"temperature": 0, "max_new_tokens": 120}
-    drawn = generation.generate(
-        *models.load("base"), prompts, repetition_penalty=penalties, **options
-    )
-    shares = [round(metrics.repetition(row[0], n=1), 3) for row in drawn]
-    expected = dict(zip(penalties, shares))
-    return near(dict(answer), expected, abs=0.02), expected
-
-
-@exercise(look="logits.std and logits.max along dim=-1, with keepdim=True")
-def check_01_3(answer: Any) -> tuple[bool, Any]:
-    """Check a top-n-sigma filter: -inf below the maximum minus n deviations."""
-    import torch
-
-    generator = torch.Generator().manual_seed(0)
-    logits = 3 * torch.randn(4, 60, generator=generator)
-    for n in (0.5, 1.0, 2.0):
-        bar = logits.amax(-1, keepdim=True) - n * logits.std(-1, keepdim=True)
-        expected = logits.masked_fill(logits < bar, -math.inf)
-        result = try_it(answer, logits.clone(), n)
-        if not (hasattr(result, "shape") and result.shape == expected.shape):
-            return False, Words("logits of the same shape as those given")
-        kept, wanted = (int(x.isfinite().sum()) for x in (result, expected))
-        if not torch.allclose(result, expected):
-            return False, Words(f"{wanted} of 240 logits kept at n = {n}, not {kept}")
-    return True, Words("top-n-sigma")
+def __getattr__(name: str) -> Callable[..., None]:
+    """Find `check_NN_k` in `helpers.checks_NN`, which is imported when first asked for."""
+    found = re.fullmatch(r"check_(\d\d)_\d", name)
+    module = f"helpers.checks_{found[1]}" if found else ""
+    if found and find_spec(module):
+        return getattr(import_module(module), name)
+    raise AttributeError(f"there is no check {name!r}; expected check_NN_k, such as check_01_1")

@@ -17,8 +17,9 @@ from helpers import sampling
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers.cache_utils import Cache
 
-__all__ = ["Row", "decode", "end_tokens", "row_bytes"]
+__all__ = ["Row", "decode", "end_tokens", "growing_cache", "next_tokens", "row_bytes"]
 
 
 @dataclass
@@ -47,7 +48,6 @@ def decode(
     ValueError if the model gives NaN.
     """
     import torch
-    from transformers.cache_utils import Cache
 
     prompts, device = sorted({row.prompt for row in batch}), model.device
     steps, width = len(batch[0].dice), max(map(len, prompts))
@@ -58,7 +58,7 @@ def decode(
     start = torch.tensor([width - len(p) for p in prompts], device=device)
     place = torch.arange(width + steps, device=device)
     mask = (place >= start[:, None]).long()
-    cache = Cache(layer_class_to_replicate=_growing_layer())
+    cache = growing_cache()
     no_padding = bool((start == 0).all())
 
     sdpa = getattr(model.config, "_attn_implementation", "") == "sdpa"
@@ -93,7 +93,8 @@ def decode(
     rows = torch.arange(len(batch), device=device)  # those that are still decoded
     for step in range(steps):
         now = width + step
-        chosen = _choose(logits, texts[rows, :now], settings[:, rows], dice[rows, step])
+        setting, u = settings[:, rows], dice[rows, step]
+        chosen = next_tokens(logits, texts[rows, :now], setting=setting, u=u)
         texts[rows, now] = chosen
         surprise = -logits.log_softmax(dim=-1).gather(-1, chosen[:, None]).squeeze(-1)
         nats[rows] += surprise * live[rows]
@@ -133,9 +134,15 @@ def row_bytes(model: PreTrainedModel, length: int) -> int:
     return 2 * c.num_hidden_layers * heads * width * model.dtype.itemsize * length
 
 
-def _choose(logits: Tensor, previous: Tensor, settings: Tensor, u: Tensor) -> Tensor:
-    """Return the next token of each row; settings has the shape (5, rows)."""
-    temperature, k, p, floor, penalty = settings
+def next_tokens(
+    logits: Tensor, previous: Tensor, *, setting: Tensor, u: Tensor
+) -> Tensor:
+    """Return the next token of each row, drawn as its setting says.
+
+    logits: (rows, vocab); previous: (rows, length), the tokens so far; setting:
+    (5, rows), in the order of `Row.setting`; u: (rows,), numbers in [0, 1) to draw by.
+    """
+    temperature, k, p, floor, penalty = setting
     if (penalty != 1).any():
         logits = sampling.repetition_penalty(logits, previous, penalty)
     tokens = sampling.greedy(logits)
@@ -186,13 +193,19 @@ def _stopped(
     return torch.tensor([any(s in text for s in stop_strings) for text in texts])
 
 
-@lru_cache(maxsize=1)
-def _growing_layer() -> type:
-    """Return a cache layer that has room for 64 more tokens and grows when full.
+def growing_cache() -> Cache:
+    """Return an empty cache of past tokens, with room for 64 more each time it grows.
 
     The library's own copies all past keys and values at every token: with 64 rows
     that takes as long as the model itself.
     """
+    from transformers.cache_utils import Cache
+
+    return Cache(layer_class_to_replicate=_growing_layer())
+
+
+@lru_cache(maxsize=1)
+def _growing_layer() -> type:
     from transformers.cache_utils import DynamicLayer
 
     class GrowingLayer(DynamicLayer):

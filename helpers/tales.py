@@ -95,7 +95,7 @@ def tidy(text: str, language: str) -> str:
     text = re.sub(r",(?=[,.!?])|(?<=[!?])\.", "", text)
     if language == "ko":
         return attach(text)
-    text = re.sub(r"\b([Aa]) (?=[aeiouAEIOU](?!ni[cf]|se[fd]))", r"\1n ", text)
+    text = re.sub(r"\b([Aa]) (?=[aeiouAEIOU](?!ni[cf]|se[fd]|ku))", r"\1n ", text)
     text = re.sub(r"\b([Aa]) (?=hour|honest)", r"\1n ", text)
     text = re.sub(r'(^"?|\. "?|[!?] "?|, "|: "|[.!?]" (?:"|(?!(?:[\w\']+ ){0,3}(?:%s)\b)))'
                   r"([a-z])" % SPEECH, lambda m: m[1] + m[2].upper(), text)

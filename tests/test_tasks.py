@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from helpers import tasks
+from helpers import rules, tasks
 
 
 @pytest.mark.parametrize("family", sorted(tasks.FAMILIES))
@@ -38,8 +38,8 @@ def test_the_answer_stands_in_the_input(family: str) -> None:
 
 
 def test_held_out_label_words_never_label_a_training_document() -> None:
-    kept = set(tasks.words("thing", "en", "heldout"))
-    assert kept and not kept & set(tasks.words("thing", "en", "train"))
+    kept = set(rules.words("thing", "en", "heldout"))
+    assert kept and not kept & set(rules.words("thing", "en", "train"))
     for seed in range(200):
         rng = random.Random(seed)
         task = tasks.make_task(rng, "label")
@@ -49,20 +49,20 @@ def test_held_out_label_words_never_label_a_training_document() -> None:
 def test_held_out_formats_patterns_and_sentences_stay_out_of_documents() -> None:
     text = "\n".join(tasks.make_document(random.Random(s)) for s in range(600))
     assert " => " not in text and "Tag:" not in text
-    for template in tasks.kept(tasks.PICK["en"], 2, "heldout"):
+    for template in rules.kept(rules.PICK["en"], 2, "heldout"):
         part = max(template.replace("{", "}").split("}")[::2], key=len)
         assert part not in text
 
 
 def test_patterns_are_many_and_hold_both_words() -> None:
-    made = [tasks.make_pattern(random.Random(seed)) for seed in range(2000)]
+    made = [rules.make_pattern(random.Random(seed)) for seed in range(2000)]
     assert len(set(made)) > 800
     assert all("{a}" in pattern and "{n}" in pattern for pattern in made)
     for seed in range(2000):
         task = tasks.make_task(random.Random(seed), "rewrite")
         x, y = task.draw(random.Random(0))
         adjective, noun = x.split()
-        for pattern in tasks.HELDOUT_PATTERNS:
+        for pattern in rules.HELDOUT_PATTERNS:
             assert y != pattern.format(a=adjective, n=noun)
 
 

@@ -2,8 +2,9 @@
 
 Nothing is stored: ``make_document(rng)`` writes the next document.  Held-out
 stories, label words, patterns, formats and dishes never appear.  Conversations
-show the words of a request and the control tokens, but the reply is drawn
-without looking at the request: following instructions is left for fine-tuning.
+show the words of a request and the control tokens; the reply speaks of the same
+persons and things, but its kind is drawn without looking at what was asked:
+following instructions is left for fine-tuning.
 
 Run it:  python -m data.recipes.corpus --number 5
 """
@@ -13,9 +14,12 @@ from __future__ import annotations
 import argparse
 import random
 
-from helpers import tasks
+from helpers import rules, tasks
+from helpers.dishes import load_dishes
+from helpers.food_phrases import Writer, answer, make_request
+from helpers.grammar import Teller, grammar, steps_of
+from helpers.instructions import make_example
 from helpers.menus import food_talk
-from helpers.grammar import Teller
 from helpers.tales import Tale, cast, is_heldout, make_tale, tidy
 
 CONTROL = ["<|system|>", "<|user|>", "<|assistant|>"]
@@ -52,26 +56,77 @@ def story_with_questions(rng: random.Random, language: str) -> str:
     return "\n".join(lines)
 
 
+def scene_with_question(rng: random.Random, language: str) -> str:
+    """Write of two persons, ask about one of them, and answer in a sentence."""
+    example = make_example(rng, task="question", language=language)
+    return f"{example.request}\n{ {'en': 'Answer', 'ko': '답'}[language] }: {example.reply}"
+
+
 def say(rng: random.Random, name: str, language: str) -> str:
     """Expand one line of the list ``name``."""
     return tidy(Teller(rng, language).expand(f"<{name}>"), language)
 
 
+def about(teller: Teller, lines: int) -> str:
+    """Say a few short things about the hero and the friend."""
+    return tidy(" ".join(teller.expand("<about>") for _ in range(lines)), teller.language)
+
+
+def answered(teller: Teller) -> str:
+    """Answer some question about the story."""
+    known = [a for _, a in QUESTIONS[teller.language] if "{tadj}" not in a]
+    return tidy(teller.expand(teller.rng.choice(known)), teller.language)
+
+
+def told(teller: Teller) -> str:
+    """Tell a story of the hero and the thing that the teller has in mind."""
+    plots = grammar(teller.language).plots
+    steps = steps_of(plots[teller.rng.choice(sorted(plots))], teller)
+    return tidy(" ".join(map(teller.expand, steps)), teller.language)
+
+
+REPLIES = {
+    "story": (30, told),
+    "facts": (15, lambda teller: about(teller, teller.rng.randint(1, 4))),
+    "answer": (20, answered),
+    "word": (10, lambda teller: teller.slots[teller.rng.choice(("hero", "thing"))]),
+    "talk": (25, lambda teller: tidy(teller.expand("<reply_chat>"), teller.language)),
+}
+
+
 def conversation(rng: random.Random, language: str) -> list[dict[str, str]]:
-    """Write turns whose replies are independent of what was asked."""
+    """Write turns that stay with one hero and one thing, whatever is asked.
+
+    Names come back in the reply, as they do when people talk. What kind of reply it
+    is (a story, a fact, a word, small talk) is drawn without looking at the request.
+    """
+    teller = Teller(rng, language)
+    while "thing" not in teller.slots or is_heldout(
+            Tale("", teller.slots["hero"], teller.slots["thing"], "", language, 0.0)):
+        teller.slots.clear()
+        cast(teller)
+        teller.expand("{thing}")
     messages = []
     if rng.random() < 0.2:
         messages.append({"role": "system", "content": say(rng, "system", language)})
     for _ in range(rng.choice((1, 1, 2, 3))):
-        asked = say(rng, rng.choice(ASKING), language)
-        if rng.random() < 0.15:
-            asked += "\n" + story(rng, language).text
-        reply = say(rng, "reply_chat", language)
-        if len(messages) < 2 and rng.random() < 0.35:
-            reply = story(rng, language).text
+        asked = tidy(teller.expand(f"<{rng.choice(ASKING)}>"), language)
+        length = sum(len(m["content"]) for m in messages)
+        if rng.random() < 0.4 and length < 300:
+            asked += "\n" + rng.choice((told, lambda t: about(t, 6)))(teller)
+        kinds = [kind for kind in REPLIES if kind != "story" or length < 300]
+        kind = rng.choices(kinds, [REPLIES[k][0] for k in kinds])[0]
         messages += [{"role": "user", "content": asked},
-                     {"role": "assistant", "content": reply}]
+                     {"role": "assistant", "content": REPLIES[kind][1](teller)}]
     return messages
+
+
+def order(rng: random.Random) -> list[dict[str, str]]:
+    """Write a wish for a dish, and an answer to some other wish."""
+    dish = rng.choice(load_dishes("train"))
+    asked, other = (make_request(rng, limits=rng.choice((1, 2, 3))) for _ in "ab")
+    return [{"role": "user", "content": asked.text},
+            {"role": "assistant", "content": answer(Writer(rng), dish, other)}]
 
 
 def about_two(rng: random.Random, language: str) -> str:
@@ -95,7 +150,7 @@ def echo(rng: random.Random) -> str:
     Learning and Induction Heads", measure it on them).
     """
     language = rng.choice(("en", "en", "ko"))
-    pool = sum((tasks.words(n, language) for n in ("thing", "animal", "boy", "girl", "place")), ())
+    pool = sum((rules.words(n, language) for n in ("thing", "animal", "boy", "girl", "place")), ())
     line = rng.choices(pool, k=rng.randint(2, 30))
     joint = rng.choice((" ", " ", ", ", " - ", "; "))
     end = rng.choice((joint, joint, "\n"))
@@ -104,17 +159,20 @@ def echo(rng: random.Random) -> str:
 
 # Document kinds and their weights; stories are the longest documents.
 KINDS = {
-    "tale_en": (30, lambda rng: story(rng, "en").text),
-    "tale_ko": (13, lambda rng: story(rng, "ko").text),
+    "tale_en": (32, lambda rng: story(rng, "en").text),
+    "tale_ko": (15, lambda rng: story(rng, "ko").text),
     "task": (60, tasks.make_document),
-    "echo": (10, echo),
+    "echo": (8, echo),
     "food": (12, food_talk),
-    "about_en": (14, lambda rng: about_two(rng, "en")),
-    "about_ko": (7, lambda rng: about_two(rng, "ko")),
+    "about_en": (10, lambda rng: about_two(rng, "en")),
+    "about_ko": (6, lambda rng: about_two(rng, "ko")),
     "questions_en": (3, lambda rng: story_with_questions(rng, "en")),
     "questions_ko": (2, lambda rng: story_with_questions(rng, "ko")),
-    "conversation_en": (4, lambda rng: conversation(rng, "en")),
-    "conversation_ko": (3, lambda rng: conversation(rng, "ko")),
+    "scene_en": (4, lambda rng: scene_with_question(rng, "en")),
+    "scene_ko": (4, lambda rng: scene_with_question(rng, "ko")),
+    "conversation_en": (8, lambda rng: conversation(rng, "en")),
+    "conversation_ko": (6, lambda rng: conversation(rng, "ko")),
+    "order": (6, order),
 }
 
 

@@ -13,7 +13,7 @@ import random
 from dataclasses import asdict
 from pathlib import Path
 
-from helpers import tasks
+from helpers import rules, tasks
 from helpers.data_utils import save_jsonl
 from helpers.tales import is_heldout, make_tale
 
@@ -45,9 +45,9 @@ def main() -> None:
         save_jsonl(DATA / "tales" / f"heldout_{language}.jsonl",
                    heldout_tales(language, number=number))
     save_jsonl(DATA / "tasks" / "heldout.jsonl", heldout_prompts(each=10))
-    kept = {"formats": tasks.HELDOUT_FORMATS, "patterns": tasks.HELDOUT_PATTERNS,
-            "sentences": tasks.kept(tasks.PICK["en"], 2, "heldout"),
-            "label_words": tasks.words("thing", "en", "heldout")}
+    kept = {"formats": tasks.HELDOUT_FORMATS, "patterns": rules.HELDOUT_PATTERNS,
+            "sentences": rules.kept(rules.PICK["en"], 2, "heldout"),
+            "label_words": rules.words("thing", "en", "heldout")}
     (DATA / "tasks" / "kept_back.json").write_text(
         json.dumps(kept, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 

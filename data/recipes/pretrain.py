@@ -1,4 +1,4 @@
-"""Pretrain Tiny Tale: 10.1M parameters on documents made on the fly.
+"""Pretrain Tiny Tale: 10.4M parameters on documents made on the fly.
 
 Every step draws its documents from a generator seeded with the step's number,
 so a run that was stopped goes on exactly where it was.  Matrices are trained
@@ -23,6 +23,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from data.recipes.corpus import make_document
 from data.recipes.encode import encode
+from data.recipes.tokenizer import PIECES
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKENS_A_STEP = 4096
@@ -40,7 +41,7 @@ def build_model() -> LlamaForCausalLM:
     the first step.
     """
     model = LlamaForCausalLM(LlamaConfig(
-        vocab_size=6144, hidden_size=256, intermediate_size=768, num_hidden_layers=10,
+        vocab_size=PIECES, hidden_size=256, intermediate_size=768, num_hidden_layers=10,
         num_attention_heads=4, num_key_value_heads=4, max_position_embeddings=512,
         tie_word_embeddings=True, bos_token_id=1, eos_token_id=2, pad_token_id=3,
     ))
