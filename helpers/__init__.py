@@ -18,6 +18,8 @@ __all__ = [
     "install",  # makes .venv: `make lab` and `make test` begin with it
     "versions",  # pins, what is installed, the set-up cell
     "runtime",  # device, tier, dtype, seeds, meters
+    "fingerprints",  # which base is this? hashes of its weights
+    "adapters",  # saved, loaded and merged onto the right base only
     "models",  # roles, loading, sizes
     "data_utils",  # JSON lines, with clear errors
     "grammar",  # lists and plots in plain text, expanded
@@ -46,18 +48,37 @@ __all__ = [
     "chat",  # ChatSession: talk in turns
     "replies",  # does a reply follow its instruction?
     "instructions",  # requests with right replies
+    "preferences",  # pairs of replies, the better one first
     "checkpoints",  # whole, or named and passed over
-    "adapters",  # saved, loaded and merged onto the right base only
     "lora",  # what LoRA and QLoRA cost, and how to attach them
+    "quantization",  # fewer bits a number: by hand, as bitsandbytes and llama.cpp do it
+    "sensitivity",  # where in a model fewer bits hurt
+    "calculator",  # memory and tokens a second, for any size and format
     "sft_data",  # conversations as ids and labels
     "training",  # a trainer that can be stopped and gone on with
     "sft",  # supervised fine-tuning
+    "dpo_data",  # pairs of replies as ids
+    "dpo",  # the loss on pairs, and training with it
+    "rewards",  # what a tuned model prefers, and how far it moved
+    "judging",  # who wins, and whether the order decides
+    "gguf_vocab",  # a tokenizer into a GGUF file
+    "gguf_utils",  # a model into a GGUF file, and what is in one
+    "llama_cpp_utils",  # llama.cpp: load, quantize
+    "gguf_eval",  # does a GGUF file say what the model says?
+    "bandwidth",  # the speed of memory, and what it allows
+    "formats",  # one model in eleven formats, measured
     "sweeps",  # a table and a curve for one setting
     "widgets",  # sliders, or examples where nobody can move them
     "plotting",  # the house style and figures with alt text
+    "live",  # a loss curve that grows while one looks
     "checks",  # what a check is, and where to find check_NN_k
     "checks_00",  # the checks of each notebook
     "checks_01",
+    "checks_02",
+    "checks_03",
+    "checks_04",
+    "checks_05",
+    "checks_06",
     "apps",  # the chat front ends
 ]
 

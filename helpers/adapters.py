@@ -1,80 +1,36 @@
 """Adapters on disk and in weights: save, load, merge, each onto the right base only.
 
 An adapter is a difference to one set of weights. Its folder therefore keeps, beside
-PEFT's two files, a fingerprint of that base: hashes of the weights themselves, not a
-name, which may be wrong or edited. A folder is written whole or not at all.
+PEFT's two files, the fingerprint of that base and not only a name, which may be wrong
+or edited. A folder is written whole or not at all.
 """
 
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from helpers.fingerprints import fingerprint, merged_fingerprint, same_base
+
 if TYPE_CHECKING:
+    import torch
     from peft import PeftModel
-    from torch import Tensor, nn
+    from torch import nn
     from transformers import PreTrainedModel
 
-    Fingerprint = dict[str, str]
-
-__all__ = ["file_fingerprint", "fingerprint", "load_adapter", "merge", "refuse_wrapped"]
-__all__ += ["replace_folder", "same_base", "save_adapter"]
+__all__ = ["check_adapter", "is_adapter", "load_adapter", "merge", "refuse_wrapped"]
+__all__ += ["replace_folder", "save_adapter"]
 
 # bitsandbytes, when imported, misses a kernel for some CPUs aloud; nothing needs it.
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 CONFIG, WEIGHTS, BASE = "adapter_config.json", "adapter_model.safetensors", "base.json"
-
-
-def fingerprint(model: nn.Module) -> Fingerprint:
-    """Return hashes of a model's own weights, without those of an adapter.
-
-    One hash for each 16-bit format that holds the weights: the same base loaded in 32
-    and in 16 bits has one in common. A model in 4 bits brings along what `load_4bit`
-    took from its file; raises ValueError for one that was loaded otherwise.
-    """
-    if kept := getattr(model, "base_fingerprint", None):
-        return kept
-    if getattr(model, "is_loaded_in_4bit", False):
-        raise ValueError(
-            "a model in 4 bits does not show its own weights, expected one that "
-            "`lora.load_4bit` has loaded"
-        )
-    named = {
-        name.removeprefix("base_model.model.").replace(".base_layer.", "."): weight
-        for name, weight in model.named_parameters()
-        if "lora_" not in name
-    }
-    return _hashes((name, named[name].detach()) for name in sorted(named))
-
-
-def file_fingerprint(path: str | Path, *, tied: bool) -> Fingerprint:
-    """Return the `fingerprint` of a safetensors file, read one tensor at a time.
-
-    `tied`: the output layer is the embedding, and does not count twice.
-    """
-    from safetensors import safe_open
-
-    with safe_open(path, framework="pt") as file:
-        names = sorted(set(file.keys()) - ({"lm_head.weight"} if tied else set()))
-        return _hashes((name, file.get_tensor(name)) for name in names)
-
-
-def same_base(one: Fingerprint, other: Fingerprint) -> bool:
-    """Say whether two fingerprints are of one base: their first common hash agrees.
-
-    >>> same_base({"float16": "a", "bfloat16": "b"}, {"bfloat16": "b"})
-    True
-    """
-    common = [name for name in one if name in other]
-    return bool(common) and one[common[0]] == other[common[0]]
 
 
 def refuse_wrapped(model: nn.Module) -> None:
@@ -86,12 +42,14 @@ def refuse_wrapped(model: nn.Module) -> None:
         )
 
 
-def save_adapter(model: PeftModel, folder: str | Path) -> Path:
-    """Save an adapter and its base's fingerprint; return the folder.
+def save_adapter(
+    model: PeftModel, folder: str | Path, *, dtype: torch.dtype | None = None
+) -> Path:
+    """Save an adapter, in another dtype if given, with its base's fingerprint.
 
-    Other files of the folder stay. If anything fails, a full disk say, OSError is
-    raised and the folder is as before. TypeError for a model without an adapter,
-    ValueError for a folder that holds something else.
+    Returns the folder; its other files stay. If anything fails, a full disk say,
+    OSError is raised and the folder is as before. TypeError for a model without an
+    adapter, ValueError for a folder that holds something else.
     """
     from peft import PeftModel, get_peft_model_state_dict
     from safetensors.torch import save_file
@@ -111,7 +69,8 @@ def save_adapter(model: PeftModel, folder: str | Path) -> Path:
 
     def write(partial: Path) -> None:
         config.save_pretrained(str(partial))
-        tensors = {key: value.contiguous().cpu() for key, value in state.items()}
+        plain = {"device": "cpu", "dtype": dtype}
+        tensors = {key: t.to(**plain).contiguous() for key, t in state.items()}
         save_file(tensors, partial / WEIGHTS, metadata={"format": "pt"})
         sizes = {file: (partial / file).stat().st_size for file in (CONFIG, WEIGHTS)}
         base = {"base": name, "fingerprint": fingerprint(model), "bytes": sizes}
@@ -133,7 +92,7 @@ def load_adapter(
     from safetensors.torch import load_file
 
     folder = Path(folder)
-    base = _check_folder(folder)
+    base = check_adapter(folder)
     refuse_wrapped(model)
     mark = fingerprint(model)
     if not same_base(base["fingerprint"], mark):
@@ -174,9 +133,12 @@ def merge(
             path = save_adapter(adapter, Path(folder) / "adapter")
             return merge(base, path, allow_4bit=allow_4bit)
     wrapped = load_adapter(copy.deepcopy(base), adapter)
-    merged = wrapped.merge_and_unload(safe_merge=True)
-    if hasattr(merged, "base_fingerprint"):
-        del merged.base_fingerprint  # these are other weights now
+    alpha, mark = wrapped.active_peft_config.lora_alpha, wrapped.base_fingerprint
+    merged, file = wrapped.merge_and_unload(safe_merge=True), Path(adapter) / WEIGHTS
+    if getattr(base, "is_loaded_in_4bit", False):
+        del merged.base_fingerprint  # its weights were rounded, and do not show
+    else:
+        merged.base_fingerprint = merged_fingerprint(merged, mark, file, lora_alpha=alpha)
     return merged
 
 
@@ -212,8 +174,16 @@ def replace_folder(folder: Path, write: Callable[[Path], None]) -> None:
     shutil.rmtree(former, ignore_errors=True)
 
 
-def _check_folder(folder: Path) -> dict:
-    """Return what base.json says, once the folder is known to be whole."""
+def is_adapter(folder: Path) -> bool:
+    """Say whether a folder holds an adapter, whole or not, and no model."""
+    return any((folder / name).is_file() for name in (CONFIG, WEIGHTS, BASE))
+
+
+def check_adapter(folder: Path) -> dict:
+    """Return what base.json says (base, fingerprint, bytes) of a whole folder.
+
+    Raises FileNotFoundError for a file that is missing, ValueError for one cut off.
+    """
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no adapter folder {folder}: check the path")
     for name in (CONFIG, WEIGHTS, BASE):
@@ -235,18 +205,3 @@ def _check_folder(folder: Path) -> dict:
                 f"{folder / name} has {found:,} bytes, expected {size:,}: {cure}"
             )
     return base
-
-
-def _hashes(named: Iterable[tuple[str, Tensor]]) -> Fingerprint:
-    """Hash (name, tensor) pairs as float16, where it holds them, and bfloat16."""
-    import torch
-
-    formats = {"float16": torch.float16, "bfloat16": torch.bfloat16}
-    hashes = {name: hashlib.sha256() for name in formats}
-    for name, tensor in named:
-        if tensor.dtype == torch.bfloat16:
-            hashes.pop("float16", None)  # its last bits are gone: no hash to compare
-        for kind, running in hashes.items():
-            bits = tensor.to(formats[kind]).cpu().contiguous().view(torch.int16)
-            running.update(name.encode() + bits.numpy().tobytes())
-    return {name: running.hexdigest() for name, running in hashes.items()}

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from itertools import zip_longest
+from itertools import groupby, zip_longest
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -29,13 +29,11 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["Encoded", "FAMILIES", "Family", "Part", "check_messages"]
-__all__ += ["encode_conversation", "find_family", "fit_history", "paint", "parts"]
-__all__ += ["render"]
+__all__ = ["Encoded", "FAMILIES", "Family", "Part", "check_messages", "columns"]
+__all__ += ["encode_conversation", "find_family", "fit_history", "paint", "parts", "render"]
 
 FOLDER = runtime.ROOT / "data" / "chat_templates"
-ANSI = {"system": "35", "user": "34", "assistant": "33", "template": "90"}
-ANSI["control"] = "1;31"
+ANSI = {"system": "35", "user": "34", "assistant": "33", "template": "90", "control": "1;31"}
 # An added token may be a word or some spaces; a marker has letters and other signs.
 MARKER = re.compile(r"\w.*[^\w\s\u2581]|[^\w\s\u2581].*\w", re.S)
 
@@ -170,18 +168,37 @@ def paint(pairs: Iterable[tuple[str, str]], *, mask: Iterable[int] = ()) -> str:
     >>> paint([("user", "Hi.")], mask=[1])
     '\\x1b[34;4mHi.\\x1b[0m'
     """
+    marked = [(pair[0], on == 1, pair[1]) for pair, on in zip_longest(pairs, mask, fillvalue=0)]
     return "".join(
-        f"\x1b[{ANSI[role]}{';4' if on else ''}m{text}\x1b[0m"
-        for (role, text), on in zip_longest(pairs, mask, fillvalue=0)
+        f"\x1b[{ANSI[role]}{';4' if on else ''}m{''.join(text for *_, text in run)}\x1b[0m"
+        for (role, on), run in groupby(marked, key=lambda one: one[:2])
     )
 
 
-def find_family(family: str | Family) -> Family:
-    """Return the family of a name, or one of your own as it is; ValueError if unknown.
+def columns(conversations: Mapping[str, Iterable[Part]], *, width: int = 38) -> str:
+    """Return titled conversations painted two in a row; "↵" stands for a line break."""
+    panels, blank = [], " " * width
+    for title, found in conversations.items():
+        lines, used = [[]], 0
+        for part in found:
+            for word in re.findall(r"\n|[^\S\n]*\S+|[^\S\n]+", part.text):
+                if used + len(word) > width or lines[-1] and lines[-1][-1][1] == "↵":
+                    lines, used = [*lines, []], 0
+                lines[-1].append((part, word.replace("\n", "↵")))
+                used += len(word)
+        panels.append([title.ljust(width), *(_line(line, width) for line in lines), blank])
+    rows = zip_longest(panels[::2], panels[1::2], fillvalue=[])
+    pairs = [pair for row in rows for pair in zip_longest(*row, fillvalue=blank)]
+    return "\n".join("  ".join(pair).rstrip() for pair in pairs).rstrip()
 
-    >>> find_family("llama2").system
-    'folds'
-    """
+
+def _line(words: list[tuple[Part, str]], width: int) -> str:
+    text = paint([(p.role, w) for p, w in words], mask=[p.trained for p, _ in words])
+    return text + " " * (width - sum(len(word) for _, word in words))
+
+
+def find_family(family: str | Family) -> Family:
+    """Return the family of a name, or one of your own as it is; ValueError if unknown."""
     if isinstance(family, Family):
         return family
     if family in FAMILIES:
@@ -228,7 +245,6 @@ def _rename(backend: Tokenizer, names: dict[str, str]) -> Tokenizer:
         model["unk_token"] = names[model["unk_token"]]
     if "merges" in model:
         made = ({a, b, a + b} for a, b in model["merges"])
-        model["merges"] = [
-            pair for pair, ends in zip(model["merges"], made) if not names.keys() & ends
-        ]
+        both = zip(model["merges"], made)
+        model["merges"] = [pair for pair, ends in both if not names.keys() & ends]
     return type(backend).from_str(json.dumps(state))

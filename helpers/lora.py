@@ -21,7 +21,8 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from helpers import models, runtime
-from helpers.adapters import file_fingerprint, fingerprint, refuse_wrapped
+from helpers.adapters import is_adapter, refuse_wrapped
+from helpers.fingerprints import file_fingerprint, fingerprint
 
 if TYPE_CHECKING:
     import torch
@@ -156,6 +157,11 @@ def load_4bit(
     if local := isinstance(source, Path) or rt.tier == "embedded":
         folder = source if isinstance(source, Path) else models.locate(source)
         models.check_folder(folder)
+        if is_adapter(folder):
+            raise ValueError(
+                f"{folder} holds an adapter, expected a whole model: merge it with "
+                "`models.load`, save that with save_pretrained, and load it from there"
+            )
         place = str(folder)
     else:
         place = models.ROLES[source].hub

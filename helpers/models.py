@@ -2,6 +2,8 @@
 
 A notebook asks for a role ("base", "chat"), never for a name. In the embedded tier
 the role is a folder of data/models, in the hub tier a model of the Hugging Face hub.
+A folder may hold an adapter alone: its base.json then names the folder beside it that
+holds the base, and loading merges the two.
 
 Run it:  python -m helpers.models   (prints the table of roles and sizes)
 """
@@ -16,24 +18,14 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from helpers import runtime
+from helpers import adapters, runtime
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = [
-    "MODELS",
-    "ROLES",
-    "Role",
-    "check_folder",
-    "load",
-    "locate",
-    "memory_bytes",
-    "n_params",
-    "size_table",
-    "stored_params",
-]
+__all__ = ["MODELS", "ROLES", "Role", "check_folder", "layers", "load", "locate"]
+__all__ += ["memory_bytes", "n_params", "size_table", "stored_params"]
 
 MODELS = runtime.ROOT / "data" / "models"
 
@@ -49,83 +41,66 @@ class Role:
 
 
 ROLES = {
-    "base": Role(
-        "continues a text",
-        "tiny-tale",
-        "HuggingFaceTB/SmolLM2-360M",
-        361_821_120,
-    ),
-    "chat": Role(
-        "answers an instruction",
-        "tiny-tale-chat",
-        "HuggingFaceTB/SmolLM2-360M-Instruct",
-        361_821_120,
-    ),
-    "tune": Role(
-        "is fine-tuned by you",
-        "tiny-tale",
-        "TinyLlama/TinyLlama-1.1B-intermediate-step-1431k-3T",
-        1_100_048_384,
-    ),
-    "dpo": Role(
-        "answers the way people prefer",
-        "tiny-tale-dpo",
-        "TinyLlama/TinyLlama-1.1B-Chat-v1.0",
-        1_100_048_384,
-    ),
-    "draft": Role(
-        "guesses ahead for a larger model",
-        "tiny-tale-draft",
-        "HuggingFaceTB/SmolLM2-135M",
-        134_515_008,
-    ),
-    "korean": Role(
-        "recommends a dish in Korean",
-        "tiny-tale-chat",
-        "Qwen/Qwen2.5-1.5B-Instruct",
-        1_543_714_304,
-    ),
+    "base": Role("continues a text", "tiny-tale",
+                 "HuggingFaceTB/SmolLM2-360M", 361_821_120),
+    "chat": Role("answers an instruction", "tiny-tale-chat",
+                 "HuggingFaceTB/SmolLM2-360M-Instruct", 361_821_120),
+    "tune": Role("is fine-tuned by you", "tiny-tale",
+                 "TinyLlama/TinyLlama-1.1B-intermediate-step-1431k-3T", 1_100_048_384),
+    "dpo": Role("answers the way people prefer", "tiny-tale-dpo",
+                "TinyLlama/TinyLlama-1.1B-Chat-v1.0", 1_100_048_384),
+    "draft": Role("guesses ahead for a larger model", "tiny-tale-draft",
+                  "HuggingFaceTB/SmolLM2-135M", 134_515_008),
+    "korean": Role("recommends a dish in Korean", "tiny-tale-chat",
+                   "Qwen/Qwen2.5-1.5B-Instruct", 1_543_714_304),
 }
 
 
 def load(
-    role: str = "base",
+    role: str | Path = "base",
     *,
     device: str | None = None,
     dtype: torch.dtype | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load the model and tokenizer of a role, ready to generate (eval mode).
+    """Load a role's model, or a folder's (a Path), and its tokenizer, in eval mode.
 
-    `device` and `dtype` default to what `runtime.detect` chose: on a CPU, float32.
-    Raises ValueError for an unknown role or a half-written model, FileNotFoundError
-    for one that this copy of the course lacks, OSError if the hub cannot give it.
+    `device` and `dtype` default to what `runtime.detect` chose: on a CPU, float32. An
+    adapter is merged into its base, in float32. Raises ValueError for an unknown role,
+    a half-written model or an adapter of another base, FileNotFoundError for one that
+    this copy of the course lacks, OSError if the hub cannot give it.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    place = _role(role)  # an unknown role is said before anything is looked at
+    here = isinstance(role, Path)
+    place = None if here else _role(role)  # an unknown one is said before all else
     rt = runtime.detect()
     device = device or rt.device
     if dtype is None:
         dtype = rt.dtype if torch.device(device).type == rt.device else torch.float32
-    if rt.tier == "embedded":
-        source, local = str(locate(role)), True
+    parts = []
+    if local := here or rt.tier == "embedded":
+        source, *parts = layers(role if here else locate(role))
     else:
-        source, local = place.hub, False
+        source = place.hub
+    first = torch.float32 if parts else dtype
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=local)
         model = AutoModelForCausalLM.from_pretrained(
-            source, dtype=dtype, local_files_only=local, use_safetensors=True
+            source, dtype=first, local_files_only=local, use_safetensors=True
         )
     except OSError as error:
         if local:
             raise
-        first = str(error).strip().splitlines()[0]
+        said = str(error).strip().splitlines()[0]
         raise OSError(
-            f"the hub did not give {source} for the role {role!r} ({first}): check the "
+            f"the hub did not give {source} for the role {role!r} ({said}): check the "
             "network, or set COURSE_TIER=embedded to run the course's own model"
         ) from error
-    return model.to(device).eval(), tokenizer
+    for part in parts:
+        model = adapters.merge(model, part)
+        model.name_or_path = str(part)
+    return model.to(device=device, dtype=dtype).eval(), tokenizer
 
 
 def locate(role: str = "base") -> Path:
@@ -145,25 +120,48 @@ def locate(role: str = "base") -> Path:
     return folder
 
 
+def layers(folder: Path) -> list[Path]:
+    """Return the folders that make up a model: a whole one, then adapters in order.
+
+    Raises FileNotFoundError and ValueError as `check_folder` does.
+    """
+    found = [folder]
+    while adapters.is_adapter(found[0]):
+        base = adapters.check_adapter(found[0])["base"]
+        below = folder.parent / (base or "?")
+        if below.parent != folder.parent or below in found or not below.is_dir():
+            raise FileNotFoundError(
+                f"{found[0]} is an adapter for {base!r}, expected that folder beside "
+                "it: copy the base there"
+            )
+        found.insert(0, below)
+    return found
+
+
 def check_folder(folder: Path) -> None:
-    """Raise FileNotFoundError if a file is missing, ValueError if one is cut off."""
+    """Raise FileNotFoundError if a file is missing, ValueError if one is cut off.
+
+    The base of an adapter is looked at, too.
+    """
     cure = "run `git checkout -- data/models`, or `make data` to build it again"
     files = {"config.json": ["config.json"], "weights": ["model.safetensors"]}
     files["tokenizer"] = ["tokenizer.json", "tokenizer.model"]
+    base = layers(folder)[0]
     for what, names in files.items():
-        if not any((folder / name).is_file() for name in names):
+        if not any((base / name).is_file() for name in names):
             raise FileNotFoundError(
-                f"{folder} has no {' or '.join(names)} ({what} missing): {cure}"
+                f"{base} has no {' or '.join(names)} ({what} missing): {cure}"
             )
     try:
-        _header(folder / "model.safetensors")
+        _header(base / "model.safetensors")
     except ValueError as error:
         raise ValueError(f"{error}: {cure}") from None
 
 
 def stored_params(folder: Path) -> int:
-    """Return the number of parameters in a folder's model.safetensors, read in 1 ms."""
-    shapes = (t["shape"] for t in _header(folder / "model.safetensors").values())
+    """Return the number of parameters in a folder's safetensors file, read in 1 ms."""
+    name = adapters.WEIGHTS if adapters.is_adapter(folder) else "model.safetensors"
+    shapes = (t["shape"] for t in _header(folder / name).values())
     return sum(math.prod(shape) for shape in shapes)
 
 
@@ -190,12 +188,17 @@ def memory_bytes(n_params: int, *, bits: float = 16) -> int:
 
 
 def size_table() -> str:
-    """Return a table of the roles: model, parameters, and MB in float32 and 16 bits."""
+    """Return a table of the roles: model, parameters, and MB in float32 and 16 bits.
+
+    Of an adapter it is the adapter alone that counts.
+    """
     lines = [f"{'role':8}{'model':53}{'million':>8}{'MB, 32 bit':>12}{'16 bit':>8}"]
     for name, role in ROLES.items():
         rows = [(role.hub, role.hub_params)]
-        if (MODELS / role.embedded / "model.safetensors").is_file():
-            rows.insert(0, (role.embedded, stored_params(MODELS / role.embedded)))
+        if (folder := MODELS / role.embedded).is_dir():
+            base = layers(folder)[-2:][0].name
+            what = folder.name if base == folder.name else f"{folder.name}, on {base}"
+            rows.insert(0, (what, stored_params(folder)))
         for model, params in rows:
             mb = [memory_bytes(params, bits=bits) / 1e6 for bits in (32, 16)]
             sizes = f"{params / 1e6:8,.1f}{mb[0]:12,.0f}{mb[1]:8,.0f}"

@@ -1,29 +1,35 @@
-"""Supervised fine-tuning with TRL's SFTTrainer, and the loss on held-out answers.
+"""Supervised fine-tuning with TRL's SFTTrainer, and what it changed on held-out requests.
 
 TRL 0.16 trains on every token, whatever labels it is given. The trainer here keeps the
 labels of `sft_data.encode_rows`, takes rows of similar length together, and computes
-logits only from the first trained token on.
+logits only from the first trained token on. Two measures tell what was learned: the
+loss on gold answers, and how often the model's own answers do as asked.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import fields
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers import training
+from helpers.chat_templates import encode_conversation
+from helpers.generation import generate
+from helpers.metrics import wilson_interval
+from helpers.replies import Example, follows
 from helpers.sft_data import IGNORE, TrainSet, batches, collate, from_first_trained
 
 if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["DEFAULTS", "heldout_loss", "make_trainer", "train"]
+__all__ = ["DEFAULTS", "Rate", "answers", "follow_rates", "heldout_loss"]
+__all__ += ["make_trainer", "train"]
 
 DEFAULTS = {  # options of `train`, in the library's spelling
     "learning_rate": 4e-4,
@@ -72,6 +78,61 @@ def heldout_loss(
             count += int((labels != IGNORE).sum())
     model.train(was_training)
     return total / count
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How many of n replies did as asked: the share, 0 to 1, and its 95% interval.
+
+    >>> print(Rate(9, 10))
+    0.90 0.60-0.98
+    """
+
+    followed: int
+    n: int
+    share = property(lambda self: self.followed / self.n)
+    interval = property(lambda self: wilson_interval(self.followed, self.n))
+
+    def __str__(self) -> str:
+        return "{:.2f} {:.2f}-{:.2f}".format(self.share, *self.interval)
+
+
+def answers(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Iterable[Example],
+    *,
+    family: str | None = None,
+    max_new_tokens: int = 230,
+    temperature: float = 0.0,
+    **options: Any,
+) -> list[str]:
+    """Return a reply to each example's request, greedy by default.
+
+    `options` are those of `generation.draw`, whose errors are raised.
+    """
+    form = {"family": family, "add_generation_prompt": True}
+    asked = [one.messages[:-1] for one in examples]
+    asked = [encode_conversation(tokenizer, some, **form).ids for some in asked]
+    options |= {"max_new_tokens": max_new_tokens, "temperature": temperature}
+    return [one[0].strip() for one in generate(model, tokenizer, asked, **options)]
+
+
+def follow_rates(examples: Sequence[Example], replies: Sequence[str]) -> dict[str, Rate]:
+    """Return how often replies do as asked: a `Rate` for each task, and for "all".
+
+    Raises ValueError if there is not one reply for each example.
+    """
+    if len(examples) != len(replies) or not replies:
+        raise ValueError(
+            f"got {len(replies)} replies to {len(examples)} examples, expected one each"
+        )
+    right = [follows(one, reply) for one, reply in zip(examples, replies)]
+    found = {}
+    for task in dict.fromkeys(one.task for one in examples):
+        some = [good for one, good in zip(examples, right) if one.task == task]
+        found[task] = Rate(sum(some), len(some))
+    return dict(sorted(found.items())) | {"all": Rate(sum(right), len(right))}
 
 
 def train(

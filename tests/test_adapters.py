@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from helpers import adapters, lora
-from helpers.adapters import fingerprint, load_adapter, merge, same_base, save_adapter
+from helpers.adapters import load_adapter, merge, save_adapter
+from helpers.fingerprints import file_fingerprint, fingerprint, same_base
 from tests.model_fixtures import tiny_tokenizer
 from tests.test_lora import IDS, WIDE, base
 
@@ -63,7 +64,7 @@ def test_one_changed_weight_is_another_base():
 def test_a_file_has_the_fingerprint_of_its_model(tmp_path, tied):
     model = base(tie_word_embeddings=tied).half()
     model.save_pretrained(tmp_path)
-    file = adapters.file_fingerprint(tmp_path / "model.safetensors", tied=tied)
+    file = file_fingerprint(tmp_path / "model.safetensors", tied=tied)
     assert file == fingerprint(model)
 
 
@@ -193,7 +194,43 @@ def test_a_folder_of_other_things_is_left_alone(tmp_path):
         save_adapter(base(), tmp_path / "new")
 
 
+def test_16_bits_round_the_adapter_alone(saved, tmp_path):
+    model = load_adapter(base(), saved[0])
+    place = save_adapter(model, tmp_path / "half", dtype=torch.float16)
+    name = "adapter_model.safetensors"
+    assert (place / name).stat().st_size < 0.6 * (saved[0] / name).stat().st_size
+    again = load_adapter(base(), place)
+    kept = dict(again.named_parameters())
+    for key, weight in model.named_parameters():
+        assert kept[key].dtype == torch.float32
+        expected = weight.half().float() if "lora_" in key else weight
+        assert torch.equal(kept[key], expected)
+
+
 # ------------------------------------------------------------------------ merge
+def test_a_merged_model_is_a_base_with_a_fingerprint_of_its_own(saved, tmp_path):
+    place, _ = saved
+    merged = merge(base(), place)
+    mark = fingerprint(merged)
+    assert not same_base(mark, fingerprint(base()))
+    # What was put together tells, also where sums differ in a last digit.
+    other = merge(base(), place)
+    with torch.no_grad():
+        other.model.layers[0].mlp.up_proj.weight.mul_(1.001)
+    assert same_base(fingerprint(other), mark)
+    # So does the file of the merged model, which holds nothing but weights.
+    merged.half().save_pretrained(tmp_path)
+    found = file_fingerprint(tmp_path / "model.safetensors", tied=True)
+    assert same_base(found, mark) and same_base(mark, found)
+    second = save_adapter(trained(merge(base(), place), seed=3), tmp_path / "dpo")
+    load_adapter(merge(base(), place), second)
+    with pytest.raises(ValueError, match="trained on other weights"):
+        load_adapter(base(), second)
+    another = save_adapter(trained(base(), seed=9), tmp_path / "other")
+    with pytest.raises(ValueError, match="trained on other weights"):
+        load_adapter(merge(base(), another), second)
+
+
 def test_the_merged_model_computes_what_the_wrapped_one_does(saved):
     place, expected = saved
     model = base()

@@ -7,6 +7,7 @@ formatters leave the BOS to the tokenizer and always add the generation prompt.
 import ctypes
 import json
 import random
+import re
 from functools import lru_cache, partial
 from itertools import cycle, islice
 
@@ -16,6 +17,7 @@ from helpers import generation, templating
 from helpers.chat_templates import (
     FAMILIES,
     Family,
+    columns,
     encode_conversation,
     fit_history,
     paint,
@@ -607,6 +609,30 @@ def test_a_family_of_ones_own():
 def test_paint_colours_and_underlines():
     text = paint([("user", "Hi."), ("assistant", "Ho."), ("control", "</s>")], mask=[0, 1])
     assert text == "\x1b[34mHi.\x1b[0m\x1b[33;4mHo.\x1b[0m\x1b[1;31m</s>\x1b[0m"
+    assert paint([("user", "a"), ("user", "b")]) == paint([("user", "ab")])
+    assert paint([("user", "a"), ("user", "b")], mask=[1]) == "".join(
+        [paint([("user", "a")], mask=[1]), paint([("user", "b")])]
+    )
+
+
+def test_columns_hold_all_that_the_families_write():
+    shown = {name: parts(chat("Hi, Lily! " * 6, "Yes."), family=name) for name in FAMILIES}
+    bare = re.sub("\x1b\\[[0-9;]*m", "", columns(shown, width=38))
+    halves = [(line[:38], line[40:]) for line in bare.splitlines()]
+    assert all(len(line) <= 78 for line in bare.splitlines())
+    left, right = ("\n".join(side) for side in zip(*halves))
+    for number, (name, found) in enumerate(shown.items()):
+        side = (left, right)[number % 2]
+        text = "".join(part.text for part in found).replace("\n", "↵")
+        assert name in side and "".join(text.split()) in "".join(side.split())
+
+
+def test_columns_keep_a_marker_whole_and_take_an_odd_number():
+    messages = chat("x" * 30, "y " * 30)
+    painted = columns({"one": parts(messages, family="llama3")}, width=38)
+    for marker in FAMILIES["llama3"].special:
+        assert painted.count(marker) == render(messages, family="llama3").count(marker)
+    assert columns({}) == ""
 
 
 def test_a_history_within_a_budget_of_tokens():

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from helpers import models, runtime
+from helpers import adapters, lora, models, runtime
 from model_fixtures import tiny_model, tiny_tokenizer
 
 
@@ -104,6 +104,65 @@ def test_a_file_of_another_kind_is_refused(shipped):
         (shipped / "model.safetensors").write_bytes(content)
         with pytest.raises(ValueError, match="not a (whole )?safetensors file"):
             models.locate("base")
+
+
+@pytest.fixture
+def chat(shipped):
+    """An adapter on the tiny model, as tiny-tale-chat beside it."""
+    wrapped = lora.attach(models.load(shipped)[0], r=4, init_lora_weights=False)
+    return adapters.save_adapter(wrapped, shipped.with_name("tiny-tale-chat"))
+
+
+def logits(model):
+    with torch.no_grad():
+        return model(torch.arange(10, 42).reshape(2, 16)).logits.float()
+
+
+def test_an_adapter_is_merged_into_its_base(shipped, chat):
+    model, tokenizer = models.load("chat", device="cpu")
+    expected = adapters.load_adapter(models.load("base", device="cpu")[0], chat)
+    torch.testing.assert_close(logits(model), logits(expected), rtol=1e-3, atol=5e-3)
+    assert not any("lora_" in name for name, _ in model.named_parameters())
+    assert not model.training and len(tokenizer) == model.config.vocab_size
+    again, _ = models.load("korean", device="cpu", dtype=torch.bfloat16)
+    assert {p.dtype for p in again.parameters()} == {torch.bfloat16}
+    assert models.layers(chat) == [shipped, chat]
+
+
+def test_an_adapter_may_stand_on_a_merged_one(shipped, chat):
+    wrapped = lora.attach(models.load("chat")[0], r=2, init_lora_weights=False)
+    place = adapters.save_adapter(wrapped, chat.with_name("tiny-tale-dpo"))
+    assert models.layers(place) == [shipped, chat, place]
+    model, _ = models.load("dpo", device="cpu")
+    torch.testing.assert_close(logits(model), logits(wrapped), rtol=1e-3, atol=5e-3)
+
+
+def test_an_adapter_without_its_own_base_is_refused(shipped, chat, tmp_path):
+    file = chat / "base.json"
+    text = file.read_text("utf-8")
+    for name in ("tiny-other", "../models/tiny-tale", "tiny-tale-chat", ""):
+        file.write_text(text.replace('"tiny-tale"', json.dumps(name)), "utf-8")
+        with pytest.raises(FileNotFoundError, match="expected that folder beside it"):
+            models.locate("chat")
+    file.write_text(text, "utf-8")
+    with pytest.raises(ValueError, match="holds an adapter, expected a whole model"):
+        lora.load_4bit("chat")
+    other, _ = models.load("base")
+    with torch.no_grad():
+        other.model.embed_tokens.weight[5] += 1
+    other.half().save_pretrained(shipped)
+    with pytest.raises(ValueError, match="trained on other weights"):
+        models.load("chat")
+    (shipped / "model.safetensors").write_bytes(b"")
+    with pytest.raises(ValueError, match="tiny-tale/model.safetensors is not a whole"):
+        models.locate("chat")
+
+
+def test_the_table_counts_an_adapter_alone(shipped, chat):
+    [line] = [x for x in models.size_table().splitlines() if x.startswith("chat    tiny")]
+    million = models.stored_params(chat) / 1e6
+    assert "tiny-tale-chat, on tiny-tale " in line and f" {million:,.1f} " in line
+    assert 0 < models.stored_params(chat) < models.stored_params(shipped)
 
 
 def test_parameters_are_counted_once_in_the_file_and_in_the_model(shipped):

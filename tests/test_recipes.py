@@ -203,6 +203,6 @@ def test_stopped_training_ends_with_the_same_weights(tmp_path, monkeypatch) -> N
 def test_the_shipped_model_is_small_and_whole() -> None:
     assert (FOLDER / "model.safetensors").stat().st_size <= 21e6
     model, tokenizer = models.load("base")
-    assert model.config.vocab_size == len(tokenizer)
+    assert model.config.vocab_size == len(tokenizer) == PIECES
     assert model.config.max_position_embeddings == 512
     assert 10.0e6 < models.n_params(model) < 10.2e6

@@ -53,6 +53,28 @@ def test_only_the_assistants_tokens_are_trained():
     assert made.tokens == sum(len(r["input_ids"]) for r in made.rows)
 
 
+def test_the_labels_are_those_of_trls_collator():
+    """But for the line break that the template writes behind each turn."""
+    from trl import DataCollatorForCompletionOnlyLM
+
+    tok = tokenizer()
+    opening = {"add_special_tokens": False}
+    start = {
+        role: tok.encode(f"<|{role}|>\n", **opening) for role in ("user", "assistant")
+    }
+    theirs = DataCollatorForCompletionOnlyLM(
+        start["assistant"], start["user"], tokenizer=tok
+    )
+    [newline] = tok.encode("\n", **opening)
+    for one in encode_rows(tok, ROWS).rows:
+        [found] = theirs([{"input_ids": one["input_ids"]}])["labels"].tolist()
+        differ = [i for i, label in enumerate(one["labels"]) if label != found[i]]
+        assert all(one["labels"][i] == IGNORE for i in differ)
+        assert all(found[i] == newline for i in differ)
+        ends = [i for i in differ if one["input_ids"][i - 1] == tok.eos_token_id]
+        assert differ == ends
+
+
 def test_loss_on_all_trains_all_but_the_first_token():
     made = encode_rows(tokenizer(), ROWS, loss_on="all")
     for one in made.rows:

@@ -1,8 +1,9 @@
 """Rebuild data/ from nothing: held-out sets, tokenizer, model. Resumable.
 
 The held-out sets are written each time, the tokenizer only if it is missing, and
-pretraining goes on from its last checkpoint.  Two CPU cores take one to two
-hours (the shipped run took 100 minutes beside other work); a CUDA GPU is used where there is one.
+pretraining goes on from its last checkpoint.  Two CPU cores take one and a half to
+two hours (the shipped run took 116 minutes beside other work); a CUDA GPU is used
+where there is one.
 
 Run it:  make data        (or: python -m data.recipes.build --again)
 """
