@@ -12,7 +12,6 @@ import re
 import shutil
 import subprocess
 import sys
-import urllib.request
 from pathlib import Path
 from typing import Optional
 
@@ -146,6 +145,8 @@ def has_gpu() -> bool:
 
 def reachable(index: str, *, timeout: float = 3.0) -> bool:
     """Say whether a package index answers within `timeout` seconds."""
+    import urllib.request  # takes 60 ms
+
     try:
         urllib.request.urlopen(index + "/", timeout=timeout).close()
     except (OSError, ValueError):

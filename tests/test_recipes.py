@@ -205,4 +205,4 @@ def test_the_shipped_model_is_small_and_whole() -> None:
     model, tokenizer = models.load("base")
     assert model.config.vocab_size == len(tokenizer) == PIECES
     assert model.config.max_position_embeddings == 512
-    assert 10.0e6 < models.n_params(model) < 10.2e6
+    assert 10.0e6 < models.n_params(model) < 10.5e6
