@@ -238,6 +238,8 @@ class ChatSession:
                 reply.first_seconds = reply.seconds
                 reply.cached_tokens = self.backend.cached
             reply.n_tokens += reason != "length"
+            if not reply.text:  # the template may hold the space before the first word
+                text = text.lstrip()
             reply.text += text
             reply.reason = reason or reply.reason
             if text:

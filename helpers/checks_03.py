@@ -60,7 +60,7 @@ def check_03_2(answer: Any) -> tuple[bool, Any]:
     return True, Words("conversations without a system message")
 
 
-@exercise(look="section 6, and `glue` in section 1 for the order of the parts")
+@exercise(look="section 6, and `glue` in section 1 for the order of the parts and the space")
 def check_03_3(answer: Any) -> tuple[bool, Any]:
     """Check an encoding of conversations in which no message makes a control token."""
     from transformers import AutoTokenizer

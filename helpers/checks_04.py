@@ -33,8 +33,12 @@ def check_04_2(answer: Any) -> tuple[bool, Any]:
         result = try_it(answer, list(ids), [6, 10], 2)
         if hasattr(result, "tolist"):
             result = result.tolist()
-        if not isinstance(result, (list, tuple)) or list(result) != expected:
-            return False, Words(f"{expected} for {ids}, not {short(result)}")
+        if not isinstance(result, (list, tuple)) or len(result) != len(ids):
+            return False, Words(f"{len(ids)} labels for {ids}, not {short(result)}")
+        for i, (yours, right) in enumerate(zip(result, expected)):
+            if yours != right:
+                last = f"the last id in {ids[max(0, i - 9) : i + 1]} has the label {right}"
+                return False, Words(f"{last}, not {yours!r} (turns: {turns}, place: {i})")
     return True, Words("labels")
 
 

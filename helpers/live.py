@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from textwrap import fill
 from typing import Any
 from uuid import uuid4
 
@@ -24,7 +25,7 @@ class Curve:
     """Redraw one figure in place every few steps: give it to a trainer as `on_step`.
 
     In a notebook the figure is there from the first step on; at the end it holds all,
-    with `alt` for those who cannot see it. Elsewhere `alt` is printed at the end.
+    and `alt` is printed under it. Elsewhere only `alt` appears.
     """
 
     def __init__(
@@ -47,10 +48,10 @@ class Curve:
             self._draw(update=len(self.rows) > 1)
 
     def __exit__(self, *_: object) -> None:
-        if not _shell():
-            print(self.alt)
-        elif self.rows:
+        if _shell() and self.rows:
             self._draw(update=True)
+        if self.rows or not _shell():
+            print(fill(self.alt, 79))
 
     def _draw(self, *, update: bool) -> None:
         series = {}
@@ -60,9 +61,8 @@ class Curve:
         fig = plotting.lines(series, xlabel="step", ylabel=self.ylabel)
         for line in fig.axes[0].lines[:1]:
             line.set(marker="", alpha=0.6)  # a marker at every step would hide it
-        data = {"image/png": _png(fig), "text/plain": self.alt}
         _shell().display_pub.publish(
-            data,
+            {"image/png": _png(fig)},
             {"image/png": {"alt": self.alt}},
             transient={"display_id": self._name},
             update=update,

@@ -2,8 +2,8 @@
 
 Colours are those of Okabe and Ito (2008), told apart by colour-blind readers; every
 line also has its own marker. Figures are made without pyplot, so nothing appears
-until `show(fig, alt="...")`, which puts the picture and a sentence that says what is
-in it into the notebook.
+until `show(fig, alt="...")`, which puts the picture into the notebook and under it a
+sentence that says what is in it.
 
 >>> fig = lines({"model": ([0, 1], [2, 3])}, xlabel="step", ylabel="loss (nats)")
 >>> show(fig, alt="The loss rises from 2 to 3.")
@@ -203,11 +203,12 @@ def distributions(
 
 
 def show(fig: Figure, *, alt: str) -> None:
-    """Put a figure into the notebook with its alternative text, then close it.
+    """Put a figure into the notebook and its alternative text under it, then close it.
 
-    The text is stored beside the picture and as its plain form, so that it is read
-    aloud, diffed and tested. Outside a notebook only the text is printed. Raises
-    ValueError if `alt` is empty or an axis has no label.
+    The text is printed, so that it can be read, heard and searched everywhere:
+    JupyterLab shows no other. It is stored with the picture too, where nbconvert's
+    classic page and the tests look for it. Outside a notebook only the text appears.
+    Raises ValueError if `alt` is empty or an axis has no label.
     """
     if not alt.strip():
         raise ValueError(
@@ -229,18 +230,16 @@ def show(fig: Figure, *, alt: str) -> None:
 def _publish(fig: Figure, alt: str) -> None:
     from base64 import b64encode
     from io import BytesIO
+    from textwrap import fill
 
     from matplotlib.text import Text
 
     shell = sys.modules.get("IPython") and sys.modules["IPython"].get_ipython()
-    if not shell:
-        print(alt)
-        return
-    for text in fig.findobj(Text):
-        text.set_text(label(text.get_text()))
-    picture = BytesIO()
-    fig.savefig(picture, format="png", metadata={"Software": None})
-    shell.display_pub.publish(
-        {"image/png": b64encode(picture.getvalue()).decode(), "text/plain": alt},
-        metadata={"image/png": {"alt": alt}},
-    )
+    if shell:
+        for text in fig.findobj(Text):
+            text.set_text(label(text.get_text()))
+        picture = BytesIO()
+        fig.savefig(picture, format="png", metadata={"Software": None})
+        data = {"image/png": b64encode(picture.getvalue()).decode()}
+        shell.display_pub.publish(data, metadata={"image/png": {"alt": alt}})
+    print(fill(alt, 79))

@@ -1,5 +1,6 @@
 """helpers.chat and helpers.chat_log: turns, budgets, streams, interrupts and logs."""
 
+import copy
 import json
 import random
 
@@ -568,3 +569,24 @@ def test_a_session_that_cannot_be(fake, options, says):
     with pytest.raises(ValueError) as raised:
         fake(**options)
     assert says in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_an_answer_begins_with_its_first_word(fake) -> None:
+    session, model = fake()
+    model.script = Script(" \n  Lily ran. ")
+    assert "".join(session.stream("Who ran?")) == "Lily ran. "
+    assert session.turns[-1].reply.text == "Lily ran. "
+
+
+def test_a_space_of_the_template_keeps_the_answer_in_the_cache() -> None:
+    tokenizer = copy.deepcopy(chat_tokenizer())
+    spaced = tokenizer.chat_template.replace("|>\n' + message", "|>\n ' + message")
+    assert spaced != tokenizer.chat_template
+    tokenizer.chat_template = spaced
+    session = ChatSession(model := Reciter(), tokenizer)
+    known = []
+    for question in ("Who ran?", "And then?"):
+        model.script = Script(" Lily ran.")
+        reply = session.say(question)
+        known.append((reply.cached_tokens, reply.prompt_tokens + reply.n_tokens))
+    assert known[1][0] >= known[0][1] - 1  # all but, at most, the end of the turn

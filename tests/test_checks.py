@@ -3,10 +3,11 @@
 import math
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from helpers import checks
+from helpers import checks, models
 
 MODULES = sorted(Path(checks.__file__).parent.glob("checks_*.py"))
 NAMES = [name for m in MODULES for name in import_module(f"helpers.{m.stem}").__all__]
@@ -74,8 +75,8 @@ def test_a_judge_that_fails_says_how(capsys):
 
 
 def test_a_function_that_returns_nothing_yet_is_not_answered(capsys):
-    assert "not answered yet" in said(capsys, checks.check_00_3, lambda text: None)
-    assert "not answered yet" in said(capsys, checks.check_00_3, lambda text: ...)
+    assert "not answered yet" in said(capsys, checks.check_00_4, lambda text: None)
+    assert "not answered yet" in said(capsys, checks.check_00_4, lambda text: ...)
 
 
 def test_arrays_and_tensors_are_judged(capsys):
@@ -99,19 +100,38 @@ def test_check_00_1(capsys):
     assert "expected  'embedded'" in said(capsys, checks.check_00_1, "hub")
 
 
-def test_check_00_2(capsys):
-    assert "pass" in said(capsys, checks.check_00_2, 2.2)
-    assert "pass" in said(capsys, checks.check_00_2, 1_100_048_384 * 2 / 1e9)
-    assert "expected  2.2\n" in said(capsys, checks.check_00_2, 4.4)
+def test_check_00_2_takes_any_name(capsys, monkeypatch):
+    tokenizer = SimpleNamespace(tokenize=lambda text: text.split("-"))
+    monkeypatch.setattr(models, "load", lambda role: (None, tokenizer))
+    right = {"Mina": 1, "미나": 1, "Jean-Luc": 2}
+    assert "pass" in said(capsys, checks.check_00_2, right)
+    text = said(capsys, checks.check_00_2, {"Jean-Luc": 3, "미나": ...})
+    assert "not yet" in text and "expected  {'Jean-Luc': 2, '미나': 1}" in text
+    assert "a dict from each name" in said(capsys, checks.check_00_2, {7: 1})
+    assert "not answered yet" in said(capsys, checks.check_00_2, {"Mina": ...})
+
+
+def test_check_00_2_asks_the_model_of_the_lesson(capsys):
+    _, tokenizer = models.load("base")
+    right = {name: len(tokenizer.tokenize(name)) for name in ("Mina", "미나", "쀍")}
+    assert "pass" in said(capsys, checks.check_00_2, right)
+    wrong = right | {"Mina": right["Mina"] + 1}
+    assert f"expected  {right}" in said(capsys, checks.check_00_2, wrong)
 
 
 def test_check_00_3(capsys):
+    assert "pass" in said(capsys, checks.check_00_3, 2.2)
+    assert "pass" in said(capsys, checks.check_00_3, 1_100_048_384 * 2 / 1e9)
+    assert "expected  2.2\n" in said(capsys, checks.check_00_3, 4.4)
+
+
+def test_check_00_4(capsys):
     import re
 
     def first(text):
         return re.match(r"[^.!?]*[.!?]", text).group()
 
-    assert "pass" in said(capsys, checks.check_00_3, first)
-    text = said(capsys, checks.check_00_3, lambda text: text)
+    assert "pass" in said(capsys, checks.check_00_4, first)
+    text = said(capsys, checks.check_00_4, lambda text: text)
     assert "yours     the function <lambda>" in text
     assert "'Lily had a kite.' for 'Lily had a kite. It was red.'" in text

@@ -31,13 +31,20 @@ def fold_in_place(messages):
     return messages
 
 
-def encode(tokenizer, messages, *, bos=True, split=True, last="\n"):
+def gap(tokenizer):
+    """Return what the template writes before each content: the line break, a space."""
+    written = tokenizer.apply_chat_template([{"role": "user", "content": "?"}], tokenize=False)
+    return written.partition("<|user|>")[2].partition("?")[0]
+
+
+def encode(tokenizer, messages, *, bos=True, split=True, last="\n", before=None):
     as_text = {"add_special_tokens": False, "split_special_tokens": split}
+    before = gap(tokenizer) if before is None else before
     ids = [tokenizer.bos_token_id] * bos
     for number, message in enumerate(messages):
         ids += tokenizer("\n" if number else "", **as_text).input_ids
         ids.append(tokenizer.convert_tokens_to_ids(f"<|{message['role']}|>"))
-        ids += tokenizer("\n" + message["content"], **as_text).input_ids
+        ids += tokenizer(before + message["content"], **as_text).input_ids
         ids.append(tokenizer.eos_token_id)
     return ids + tokenizer(last, **as_text).input_ids
 
@@ -72,6 +79,8 @@ def test_right_answers_pass(capsys):
         ("check_03_3", lambda t, m: encode(t, m, bos=False), "control tokens <s>"),
         ("check_03_3", lambda t, m: encode(t, m, split=False), "control tokens <s>"),
         ("check_03_3", lambda t, m: encode(t, m, last=""), "'</s>', '<0x0A>'], not ["),
+        ("check_03_3", lambda t, m: encode(t, m, before=gap(t) + " "), "'<|user|>', '<0x0A>', '"),
+        ("check_03_3", lambda t, m: encode(t, m, before=""), "'<|user|>', '<0x0A>', '"),
         ("check_03_3", lambda t, m: encode(t, m)[::-1], "control tokens <s>"),
         ("check_03_3", lambda t, m: t.apply_chat_template(m), "</s>, not <s><|system|>"),
         ("check_03_3", lambda t, m: "text", "raised ValueError"),

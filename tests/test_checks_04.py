@@ -52,10 +52,23 @@ def test_another_adapter_is_another_number(capsys, r, layers):
     assert "not yet" in text and "50462720" in text
 
 
-@pytest.mark.parametrize("mistake", [{"close": False}, {"begin": 1}, {"last_only": True}])
-def test_wrong_labels_are_shown_beside_the_right_ones(capsys, mistake):
+@pytest.mark.parametrize(
+    "mistake, told",
+    [
+        ({"close": False}, "label 2, not -100 (turns: 1"),  # the end token is forgotten
+        ({"begin": 1}, "label -100, not 10 (turns: 1"),  # the opening ids are trained too
+        ({"last_only": True}, "(turns: 2, place"),  # as TRL's collator does it
+    ],
+)
+def test_the_first_wrong_label_is_shown_with_its_place(capsys, mistake, told):
     text = said(capsys, checks_04.check_04_2, lambda *given: labels(*given, **mistake))
-    assert "not yet" in text and "-100" in text
+    assert "not yet" in text and "-100" in text and told in text
+
+
+@pytest.mark.parametrize("wrong", [lambda ids, *_: ids[1:], lambda *_: 7])
+def test_labels_of_another_length_are_told(capsys, wrong):
+    text = said(capsys, checks_04.check_04_2, wrong)
+    assert "not yet" in text and "labels for [1, 5, 10" in text
 
 
 @pytest.mark.parametrize("k, power", [(0, 1), (1, 2)])

@@ -27,14 +27,15 @@ def published(monkeypatch):
 
 
 @pytest.mark.parametrize("every, drawn", [(1, 8), (3, 4), (10, 2)])
-def test_one_figure_is_drawn_again_and_again(published, every, drawn):
+def test_one_figure_is_drawn_again_and_again(published, capsys, every, drawn):
     with live.Curve(alt="The loss  falls.", every=every) as curve:
         for row in ROWS:
             curve(row)
     assert len(published) == drawn and len({name for _, _, name, _ in published}) == 1
     assert [update for *_, update in published] == [False] + [True] * (drawn - 1)
     data, metadata, *_ = published[-1]
-    assert data["text/plain"] == "The loss falls." == metadata["image/png"]["alt"]
+    assert metadata["image/png"]["alt"] == "The loss falls."
+    assert capsys.readouterr().out == "The loss falls.\n"  # once, under the figure
     assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")
     pictures = [data["image/png"] for data, *_ in published]
     assert len(set(pictures)) >= drawn - 1  # it grows

@@ -40,11 +40,12 @@ def chart(**labels):
     )
 
 
-def test_a_shown_figure_carries_its_alternative_text(notebook):
+def test_a_shown_figure_has_its_alternative_text_under_it(notebook, capsys):
     plotting.show(chart(), alt="Entropy rises\n  with temperature.")
     ((data, metadata),) = notebook
-    assert data["text/plain"] == "Entropy rises with temperature."
+    assert capsys.readouterr().out == "Entropy rises with temperature.\n"
     assert metadata == {"image/png": {"alt": "Entropy rises with temperature."}}
+    assert list(data) == ["image/png"]  # with a plain form it would be said twice
     picture = base64.b64decode(data["image/png"])
     assert picture.startswith(b"\x89PNG") and len(picture) < 80_000
 
@@ -53,6 +54,24 @@ def test_the_same_figure_is_the_same_picture(notebook):
     for _ in range(2):
         plotting.show(chart(), alt="Twice the same.")
     assert notebook[0] == notebook[1]
+
+
+def test_the_text_comes_after_the_picture(monkeypatch, notebook, capsys):
+    import IPython
+
+    publisher = SimpleNamespace(publish=lambda data, metadata: print("the picture"))
+    shell = SimpleNamespace(display_pub=publisher)
+    monkeypatch.setattr(IPython, "get_ipython", lambda: shell)
+    plotting.show(chart(), alt="Entropy rises.")
+    assert capsys.readouterr().out == "the picture\nEntropy rises.\n"
+
+
+def test_a_long_text_is_broken_into_lines(notebook, capsys):
+    alt = "Entropy rises with temperature, from nothing to all that there is. " * 3
+    plotting.show(chart(), alt=alt)
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= 79 and said.split() == alt.split()
+    assert notebook[0][1]["image/png"]["alt"] == alt.strip()
 
 
 def test_outside_a_notebook_the_text_is_printed(capsys):
@@ -168,10 +187,10 @@ def test_without_a_korean_font_hangul_is_spelt_and_it_is_said_once(
     fig.axes[0].text(0, 1, "찌개")
     plotting.show(fig, alt="한글은 여기에 그대로 남는다.")
     out, err = capsys.readouterr()
-    assert out == "" and err.count("No Korean font") == 1
+    assert out == "한글은 여기에 그대로 남는다.\n" and err.count("No Korean font") == 1
     assert fig.axes[0].get_title(loc="left") == "guksu and bap"
     assert fig.axes[0].texts[0].get_text() == "jjigae"
-    assert notebook[0][0]["text/plain"] == "한글은 여기에 그대로 남는다."
+    assert notebook[0][1]["image/png"]["alt"] == out.strip()
 
 
 def test_with_a_korean_font_hangul_stays(monkeypatch, capsys):

@@ -8,6 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from helpers.models import MODELS, ROLES, stored_params
 from helpers.preflight import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -20,6 +21,13 @@ BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.S)
 COMMANDS = [line for block in BLOCKS for line in block.splitlines() if line]
 TREE = re.search(r"```text\n(.*?)```", README, re.S).group(1).splitlines()
 ROWS = re.findall(r"^\| \[(\d\d .*?)\]\((.*?)\) \|(.*)\|$", README, re.M)
+READY = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
+START = ROOT / "notebooks" / "00_start_here.ipynb"
+MAP = next(
+    cell.source
+    for cell in nbformat.read(START, as_version=4).cells
+    if cell.cell_type == "markdown" and "The map" in cell.source
+)
 
 
 def tree_paths() -> list[str]:
@@ -78,10 +86,34 @@ def test_what_make_runs_is_there(target: str) -> None:
 
 
 def test_the_table_has_the_notebooks_on_disk() -> None:
-    assert [path for _, path, _ in ROWS] == [
-        f"notebooks/{path.name}"
-        for path in sorted((ROOT / "notebooks").glob("*.ipynb"))
-    ]
+    assert [path for _, path, _ in ROWS] == [f"notebooks/{name}" for name in READY]
+
+
+def test_what_is_ready_and_what_is_not_is_said_alike_everywhere() -> None:
+    planned = ["00", *re.findall(r"^\| (\d\d) \|", MAP, re.M)]
+    ready = [name[:2] for name in READY]
+    rest = [number for number in planned if number not in ready]
+
+    def span(numbers: list[str]) -> str:
+        return " to ".join(dict.fromkeys((numbers[0], numbers[-1])))
+
+    assert planned == [*ready, *rest], "the notebooks are made in their order"
+    line = f"Ready: {span(ready)}." + (f" In preparation: {span(rest)}." if rest else "")
+    assert f"\n\n*{line}*\n\n" in README, f"under the title should stand: *{line}*"
+    to_come = re.search(r"To come:([^.]*)\.", README)
+    assert re.findall(r"\b0\d\b", to_come.group(1) if to_come else "") == rest
+    linked = re.findall(r"^\| \d\d \| \[.+?\]\((.+?)\) \|", MAP, re.M)
+    assert linked == READY[1:], "the map of 00 links to what is ready"
+
+
+def test_how_much_larger_the_models_of_the_hub_are() -> None:
+    ours = stored_params(MODELS / "tiny-tale")
+    # a draft guesses ahead for another model, so it is no model to talk to
+    times = [r.hub_params / ours for name, r in ROLES.items() if name != "draft"]
+    low, high = 5 * round(min(times) / 5), 10 * round(max(times) / 10)
+    said = f"{low} to {high} times larger"
+    for text in (README, START.read_text(encoding="utf-8")):
+        assert said in text, f"expected: models {said}"
 
 
 @pytest.mark.parametrize("title, path, rest", ROWS, ids=[path for _, path, _ in ROWS])
