@@ -166,7 +166,7 @@ def test_measures_are_those_of_training(tmp_path):
 
 
 # ---------------------------------------------------------------------------- the data
-def test_a_reply_ends_once_and_nothing_typed_is_a_control_token():
+def test_a_reply_ends_once_and_nothing_typed_is_a_control_token(tmp_path):
     """TRL's own rows end with </s>, a line break and another </s>."""
     from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
@@ -187,7 +187,7 @@ def test_a_reply_ends_once_and_nothing_typed_is_a_control_token():
     tok = PreTrainedTokenizerFast(tokenizer_object=TOK.backend_tokenizer, eos_token="</s>",
                                   bos_token="<s>", pad_token="<pad>")
     tok.chat_template = TOK.chat_template
-    args = DPOConfig(output_dir="unused", report_to="none", use_cpu=True, bf16=False)
+    args = DPOConfig(output_dir=tmp_path, report_to="none", use_cpu=True, bf16=False)
     theirs = DPOTrainer(new_model(), args=args, train_dataset=Dataset.from_list(typed[-1:]),
                         processing_class=tok).train_dataset[0]
     assert theirs["chosen_input_ids"].count(end) == 2
