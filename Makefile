@@ -32,7 +32,7 @@ test: venv ## install the course, test every helper, run every notebook
 chat: venv ## write stories with the course's own model, in the terminal
 	@$(VENV) -m helpers.apps.terminal $(ARGS)
 
-data: venv ## rebuild data/ from nothing: corpus, tokenizer, model (1 to 2 hours)
+data: venv ## rebuild data/ from nothing: corpus, tokenizer, models (about 2.5 hours)
 	$(VENV) -m data.recipes.build $(ARGS)
 
 bench: venv ## measure the helpers against their references

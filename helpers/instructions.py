@@ -29,11 +29,14 @@ from helpers.metrics import words
 from helpers.replies import Example, fault, follows, named, story_fault, wordings
 from helpers.tales import Tale, cast, is_heldout, tidy
 
-__all__ = ["Example", "MIXTURE", "TASKS", "fault", "follows", "make_example", "make_split"]
+__all__ = ["Example", "MIXTURE", "TASKS", "fault", "follows", "make_example", "make_quiz"]
+__all__ += ["make_split"]
 
 # What belongs to the hero and what to the friend in a scene of two.
 SWAPPED = {"hero": "friend", "he": "fhe", "thing": "thing2", "tadj": "tadj2",
            "place": "place2", "i_prep": "i_prep2", "did": "did2", "do": "do2"}
+# What is asked about one of the two, and the slot that answers it.
+ASKED = {"i_who": "hero", "i_where": "place", "i_what": "thing", "i_like": "tadj"}
 Made = tuple[str, str, dict]  # request, gold reply, facts
 
 
@@ -101,8 +104,7 @@ def _scene(rng: random.Random, language: str, split: str) -> tuple[Teller, str]:
         slots["did" + end], _, slots["do" + end] = event.partition(" ")
     text = _say(teller, *steps_of(plots[rng.choice(sorted(plots))], teller))
     if rng.random() < 0.5:
-        for one, two in SWAPPED.items():
-            slots[one], slots[two] = slots[two], slots[one]
+        _swap(slots)
     return teller, text
 
 
@@ -115,7 +117,7 @@ def _asked(rng: random.Random, language: str, split: str, how: str) -> Made:
         teller, text = _scene(rng, language, split)
         others = [teller.slots[name] for name in ("friend", "thing2", "place2", "tadj2")]
         wrong = [noun for noun in others if noun not in teller.slots["tadj"]]
-        kinds = {"i_who": "hero", "i_where": "place", "i_what": "thing", "i_like": "tadj"}
+        kinds = ASKED
     kind = rng.choice([k for k in kinds if k in teller.lists])
     teller.slots["q"] = _say(teller, f"<{kind}>")
     parts = [_say(teller, f"<{how}>"), text]
@@ -124,6 +126,31 @@ def _asked(rng: random.Random, language: str, split: str, how: str) -> Made:
     facts = {"answer": right, "wrong": wrong, "verb": teller.slots.get("did", "")}
     return asked, _say(teller, f"<{kind}_full>") if how == "i_full" else right, (
         {**_pair(teller), **facts})
+
+
+def make_quiz(rng: random.Random, *, language: str, number: int = 4) -> tuple[str, list]:
+    """Write a scene of two persons, and ask `number` times about one of them.
+
+    Returns the scene and pairs of a question and its answer. No pair of a person and a
+    thing is held out.
+    """
+    teller, text = _scene(rng, language, "train")
+    slots, pairs = teller.slots, []
+    for _ in range(number):
+        if rng.random() < 0.5:
+            _swap(slots)
+        kind = rng.choice([k for k in ASKED if k in teller.lists])
+        how = rng.choice(("i_full", "i_one"))
+        slots["q"] = _say(teller, f"<{kind}>")
+        right = _say(teller, f"<{kind}_full>") if how == "i_full" else slots[ASKED[kind]]
+        pairs.append((_say(teller, f"<{how}>"), right))
+    return text, pairs
+
+
+def _swap(slots: dict[str, str]) -> None:
+    """Let the hero and the friend of a scene change places."""
+    for one, two in SWAPPED.items():
+        slots[one], slots[two] = slots[two], slots[one]
 
 
 def _happy(rng: random.Random, language: str, split: str) -> Made:

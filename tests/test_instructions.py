@@ -13,7 +13,7 @@ import pytest
 from data.recipes import corpus
 from helpers import instructions, replies, tasks
 from helpers.grammar import LANGUAGES, Teller, grammar
-from helpers.instructions import TASKS, Example, fault, follows, make_example, make_split
+from helpers.instructions import TASKS, Example, fault, follows, make_example, make_quiz, make_split
 from helpers.korean import particle_errors
 from helpers.menus import food_talk
 from helpers.tales import Tale, is_heldout, make_tale, tidy, vocabulary
@@ -87,6 +87,23 @@ def test_splits_share_no_pair_and_no_dish_request():
                          for _ in range(120)}
     assert not pairs["train"] & pairs["heldout"]
     assert not dishes["train"] & dishes["heldout"]
+
+
+def test_a_quiz_asks_about_both_persons_and_answers_from_the_scene():
+    asked_of, answers = Counter(), 0
+    for seed in range(60):
+        rng = random.Random(seed)
+        text, pairs = make_quiz(rng, language="en", number=6)
+        said = re.split(r"(?<=[.!?]) ", text)
+        for question, answer in pairs:
+            if found := re.search(r"did (\w+) \w+ the ([\w-]+)\?$", question):
+                hero, thing = found.groups()
+                asked_of[seed, hero] += 1
+                place = re.findall(r"\w+", answer)[-1]  # the last word, in full and alone
+                assert any(all(w in line for w in (hero, thing, place)) for line in said)
+                answers += 1
+    both = sum((seed, hero) in asked_of for seed in range(60) for hero in vocabulary("en")["names"])
+    assert answers > 40 and both > len({seed for seed, _ in asked_of})
 
 
 def test_make_split_is_balanced_without_doubles_and_repeats_by_seed():

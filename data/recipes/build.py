@@ -1,9 +1,8 @@
-"""Rebuild data/ from nothing: held-out sets, tokenizer, model. Resumable.
+"""Rebuild data/ from nothing: held-out sets, tokenizer, three models. Resumable.
 
-The held-out sets are written each time, the tokenizer only if it is missing, and
-pretraining goes on from its last checkpoint.  Two CPU cores take one and a half to
-two hours (the shipped run took 116 minutes beside other work); a CUDA GPU is used
-where there is one.
+The held-out sets are written each time, the tokenizer only if it is missing, and the
+trainings (language, instructions, manners) go on from their last checkpoint.  Two CPU
+cores take about two and a half hours; a CUDA GPU is used where there is one.
 
 Run it:  make data        (or: python -m data.recipes.build --again)
 """
@@ -14,30 +13,36 @@ import argparse
 import shutil
 from pathlib import Path
 
-from data.recipes import heldout, pretrain, tokenizer
+from data.recipes import finetune, heldout, prefer, pretrain, tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
-STEPS = 3060
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--again", action="store_true", help="forget earlier checkpoints")
-    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--steps", type=int, default=pretrain.STEPS)
     parser.add_argument("--folder", type=Path, default=ROOT / "runs/rebuilt/tiny-tale",
                         help="where the model goes; the shipped one is left alone")
     args = parser.parse_args()
     run = args.folder.parent / "pretrain"
     if args.again:
         shutil.rmtree(args.folder.parent, ignore_errors=True)
-    print("1/3 held-out sets", flush=True)
+    print("1/5 held-out sets", flush=True)
     heldout.main()
-    print("2/3 tokenizer", flush=True)
+    print("2/5 tokenizer", flush=True)
     if not (args.folder / "tokenizer.json").exists():
         tokenizer.train_tokenizer(args.folder)
-    print("3/3 pretraining", flush=True)
+    print("3/5 pretraining", flush=True)
     pretrain.pretrain(args.folder, run=run, steps=args.steps)
-    print(f"done: {args.folder}. Copy it over data/models/tiny-tale if it is better.")
+    print("4/5 fine-tuning", flush=True)
+    chat = args.folder.with_name(f"{args.folder.name}-chat")
+    rates = finetune.finetune(args.folder, chat, run=args.folder.parent / "finetune")
+    print(finetune.table(rates))
+    print("5/5 preferences", flush=True)
+    dpo = args.folder.with_name(f"{args.folder.name}-dpo")
+    prefer.prefer(chat, dpo, run=args.folder.parent / "prefer")
+    print(f"done: see {args.folder.parent}. Copy to data/models what is better.")
 
 
 if __name__ == "__main__":

@@ -2,9 +2,8 @@
 
 Nothing is stored: ``make_document(rng)`` writes the next document.  Held-out
 stories, label words, patterns, formats and dishes never appear.  Conversations
-show the words of a request and the control tokens; the reply speaks of the same
-persons and things, but its kind is drawn without looking at what was asked:
-following instructions is left for fine-tuning.
+show the words of a request and the control tokens, but most replies are small
+talk: following instructions is left for fine-tuning.
 
 Run it:  python -m data.recipes.corpus --number 5
 """
@@ -15,14 +14,14 @@ import argparse
 import random
 
 from helpers import rules, tasks
-from helpers.dishes import load_dishes
-from helpers.food_phrases import Writer, answer, make_request
-from helpers.grammar import Teller, grammar, steps_of
-from helpers.instructions import make_example
+from helpers.grammar import Teller
+from helpers.instructions import TASKS, make_example, make_quiz
 from helpers.menus import food_talk
 from helpers.tales import Tale, cast, is_heldout, make_tale, tidy
 
 CONTROL = ["<|system|>", "<|user|>", "<|assistant|>"]
+ANSWER = {"en": "Answer", "ko": "답"}
+FOLLOWED = 0.2  # of the replies to an instruction do as asked
 ASKING = ("ask_story", "ask_more", "ask_about", "ask_change", "ask_chat")
 QUESTIONS = {
     "en": [("Who is the story about?", "[It is|The story is] about {hero}."),
@@ -56,10 +55,20 @@ def story_with_questions(rng: random.Random, language: str) -> str:
     return "\n".join(lines)
 
 
-def scene_with_question(rng: random.Random, language: str) -> str:
-    """Write of two persons, ask about one of them, and answer in a sentence."""
-    example = make_example(rng, task="question", language=language)
-    return f"{example.request}\n{ {'en': 'Answer', 'ko': '답'}[language] }: {example.reply}"
+def exercise(rng: random.Random, language: str, *tasks: str) -> str:
+    """Write an instruction and a right answer as plain text, without control tokens."""
+    example = make_example(rng, task=rng.choice(tasks), language=language)
+    return f"{example.request}\n{ANSWER[language]}: {example.reply}"
+
+
+def quiz(rng: random.Random, language: str) -> str:
+    """Ask about a scene of two persons, show it, answer, and ask some more.
+
+    The question comes first, so that a text which begins with a scene is a story.
+    """
+    text, pairs = make_quiz(rng, language=language, number=rng.randint(2, 5))
+    asked = [f"{question}\n{ANSWER[language]}: {right}" for question, right in pairs]
+    return "\n".join([asked[0].replace("\n", f"\n{text}\n", 1), *asked[1:]])
 
 
 def say(rng: random.Random, name: str, language: str) -> str:
@@ -67,66 +76,33 @@ def say(rng: random.Random, name: str, language: str) -> str:
     return tidy(Teller(rng, language).expand(f"<{name}>"), language)
 
 
-def about(teller: Teller, lines: int) -> str:
-    """Say a few short things about the hero and the friend."""
-    return tidy(" ".join(teller.expand("<about>") for _ in range(lines)), teller.language)
-
-
-def answered(teller: Teller) -> str:
-    """Answer some question about the story."""
-    known = [a for _, a in QUESTIONS[teller.language] if "{tadj}" not in a]
-    return tidy(teller.expand(teller.rng.choice(known)), teller.language)
-
-
-def told(teller: Teller) -> str:
-    """Tell a story of the hero and the thing that the teller has in mind."""
-    plots = grammar(teller.language).plots
-    steps = steps_of(plots[teller.rng.choice(sorted(plots))], teller)
-    return tidy(" ".join(map(teller.expand, steps)), teller.language)
-
-
-REPLIES = {
-    "story": (30, told),
-    "facts": (15, lambda teller: about(teller, teller.rng.randint(1, 4))),
-    "answer": (20, answered),
-    "word": (10, lambda teller: teller.slots[teller.rng.choice(("hero", "thing"))]),
-    "talk": (25, lambda teller: tidy(teller.expand("<reply_chat>"), teller.language)),
-}
-
-
 def conversation(rng: random.Random, language: str) -> list[dict[str, str]]:
-    """Write turns that stay with one hero and one thing, whatever is asked.
+    """Write turns between a person who asks and an assistant that seldom does as asked.
 
-    Names come back in the reply, as they do when people talk. What kind of reply it
-    is (a story, a fact, a word, small talk) is drawn without looking at the request.
+    One reply in five to an instruction is right (`helpers.instructions` made both);
+    the others are small talk, as are all replies to small talk. So a model learns what
+    a good reply is made of, and that it is not the likely one.
     """
-    teller = Teller(rng, language)
-    while "thing" not in teller.slots or is_heldout(
-            Tale("", teller.slots["hero"], teller.slots["thing"], "", language, 0.0)):
-        teller.slots.clear()
-        cast(teller)
-        teller.expand("{thing}")
+    tasks_here = [task for task in TASKS if (task, language) != ("dish", "en")]
     messages = []
     if rng.random() < 0.2:
         messages.append({"role": "system", "content": say(rng, "system", language)})
     for _ in range(rng.choice((1, 1, 2, 3))):
-        asked = tidy(teller.expand(f"<{rng.choice(ASKING)}>"), language)
-        length = sum(len(m["content"]) for m in messages)
-        if rng.random() < 0.4 and length < 300:
-            asked += "\n" + rng.choice((told, lambda t: about(t, 6)))(teller)
-        kinds = [kind for kind in REPLIES if kind != "story" or length < 300]
-        kind = rng.choices(kinds, [REPLIES[k][0] for k in kinds])[0]
-        messages += [{"role": "user", "content": asked},
-                     {"role": "assistant", "content": REPLIES[kind][1](teller)}]
+        teller = Teller(rng, language)
+        cast(teller)
+        reply = ""
+        if rng.random() < 0.75:
+            example = make_example(rng, task=rng.choice(tasks_here), language=language)
+            asked, reply = example.request, example.reply
+            teller.slots |= {n: example.facts[n] for n in ("hero", "thing") if n in example.facts}
+        else:
+            asked = tidy(teller.expand(f"<{rng.choice(ASKING)}>"), language)
+        if not reply or rng.random() > FOLLOWED:
+            reply = tidy(teller.expand("<reply_chat>"), language)
+        messages += [{"role": "user", "content": asked}, {"role": "assistant", "content": reply}]
+        if sum(len(m["content"]) for m in messages) > {"en": 500, "ko": 300}[language]:
+            break
     return messages
-
-
-def order(rng: random.Random) -> list[dict[str, str]]:
-    """Write a wish for a dish, and an answer to some other wish."""
-    dish = rng.choice(load_dishes("train"))
-    asked, other = (make_request(rng, limits=rng.choice((1, 2, 3))) for _ in "ab")
-    return [{"role": "user", "content": asked.text},
-            {"role": "assistant", "content": answer(Writer(rng), dish, other)}]
 
 
 def about_two(rng: random.Random, language: str) -> str:
@@ -140,7 +116,7 @@ def about_two(rng: random.Random, language: str) -> str:
     cast(teller)
     first = [teller.slots["who"] + "."] if rng.random() < 0.5 else []
     lines = first + [teller.expand("<about>") for _ in range(rng.randint(6, 22))]
-    return tidy(" ".join(lines), language)
+    return tidy(rng.choice((" ", " ", "\n")).join(lines), language)
 
 
 def echo(rng: random.Random) -> str:
@@ -157,29 +133,32 @@ def echo(rng: random.Random) -> str:
     return end.join([joint.join(line)] * rng.randint(2, 3 + 60 // len(line)))
 
 
-# Document kinds and their weights; stories are the longest documents.
+# Document kinds with their weights in the first and in the second stage.  Names, stories
+# and patterns come first; instructions need these, and come in the second.
 KINDS = {
-    "tale_en": (32, lambda rng: story(rng, "en").text),
-    "tale_ko": (15, lambda rng: story(rng, "ko").text),
-    "task": (60, tasks.make_document),
-    "echo": (8, echo),
-    "food": (12, food_talk),
-    "about_en": (10, lambda rng: about_two(rng, "en")),
-    "about_ko": (6, lambda rng: about_two(rng, "ko")),
-    "questions_en": (3, lambda rng: story_with_questions(rng, "en")),
-    "questions_ko": (2, lambda rng: story_with_questions(rng, "ko")),
-    "scene_en": (4, lambda rng: scene_with_question(rng, "en")),
-    "scene_ko": (4, lambda rng: scene_with_question(rng, "ko")),
-    "conversation_en": (8, lambda rng: conversation(rng, "en")),
-    "conversation_ko": (6, lambda rng: conversation(rng, "ko")),
-    "order": (6, order),
+    "tale_en": (32, 32, lambda rng: story(rng, "en").text),
+    "tale_ko": (15, 16, lambda rng: story(rng, "ko").text),
+    "task": (60, 50, tasks.make_document),
+    "echo": (8, 5, echo),
+    "food": (12, 10, food_talk),
+    "about_en": (10, 8, lambda rng: about_two(rng, "en")),
+    "about_ko": (6, 5, lambda rng: about_two(rng, "ko")),
+    "questions_en": (3, 2, lambda rng: story_with_questions(rng, "en")),
+    "questions_ko": (2, 2, lambda rng: story_with_questions(rng, "ko")),
+    "exercise_en": (4, 11, lambda rng: exercise(rng, "en", "question", "word", "happy")),
+    "exercise_ko": (4, 11, lambda rng: exercise(rng, "ko", "question", "word", "happy")),
+    "dish": (6, 16, lambda rng: exercise(rng, "ko", "dish")),
+    "quiz_en": (0, 4, lambda rng: quiz(rng, "en")),
+    "quiz_ko": (0, 4, lambda rng: quiz(rng, "ko")),
+    "conversation_en": (8, 12, lambda rng: conversation(rng, "en")),
+    "conversation_ko": (6, 12, lambda rng: conversation(rng, "ko")),
 }
 
 
-def make_document(rng: random.Random) -> str | list[dict[str, str]]:
-    """Write one document: a text, or a list of messages."""
-    kind = rng.choices(list(KINDS), weights=[w for w, _ in KINDS.values()])[0]
-    return KINDS[kind][1](rng)
+def make_document(rng: random.Random, *, stage: int = 1) -> str | list[dict[str, str]]:
+    """Write one document of a stage, 1 or 2: a text, or a list of messages."""
+    kind = rng.choices(list(KINDS), weights=[kind[stage - 1] for kind in KINDS.values()])[0]
+    return KINDS[kind][2](rng)
 
 
 def plain_text(rng: random.Random) -> str:
@@ -194,10 +173,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--number", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--stage", type=int, choices=(1, 2), default=1)
     args = parser.parse_args()
     rng = random.Random(args.seed)
     for _ in range(args.number):
-        print(make_document(rng), end="\n\n")
+        print(make_document(rng, stage=args.stage), end="\n\n")
 
 
 if __name__ == "__main__":

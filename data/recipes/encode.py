@@ -21,6 +21,6 @@ def encode(tokenizer, document: str | list[dict[str, str]]) -> list[int]:
     ids = [tokenizer.bos_token_id]
     for message in document:
         ids.append(tokenizer.convert_tokens_to_ids(f"<|{message['role']}|>"))
-        ids += encode_text(tokenizer, "\n" + message["content"])
+        ids += encode_text(tokenizer, "\n " + message["content"])
         ids += [tokenizer.eos_token_id, *encode_text(tokenizer, "\n")]
     return ids

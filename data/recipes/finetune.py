@@ -62,8 +62,9 @@ Loss on the held-out answers: {before:.3f} nats a token before, {after:.3f} afte
 
 ## Limits
 
-It knows these six tasks and no others, and inherits every limit of its base. A reply
-that passes does as asked, which does not make it a good story.
+It knows these six tasks and no others, and inherits every limit of its base. The table
+says how often it fails. A reply that passes does as asked, which does not make it a
+good story.
 """
 
 

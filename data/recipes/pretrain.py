@@ -3,9 +3,10 @@
 Every step draws its documents from a generator seeded with the step's number,
 so a run that was stopped goes on exactly where it was.  Matrices are trained
 with Muon (torch.optim.Muon), embeddings and norms with AdamW; the learning
-rate rises, stays, and falls linearly to zero in the last 40% of the steps.
+rate rises, stays, and falls linearly to zero, in each of two stages: the first is
+for names, stories and patterns, the second adds instructions.
 
-Run it:  python -m data.recipes.pretrain --steps 3060
+Run it:  python -m data.recipes.pretrain --steps 5100
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from data.recipes.tokenizer import PIECES
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKENS_A_STEP = 4096
+STEPS = 5100
+FIRST = 0.6  # of the steps are the first stage, the others the second
 ROWS_A_PIECE = 4  # rows whose logits are held at once: they are the largest tensor
 SAMPLE_PROMPTS = ("Lily found a magic", "Once", "호기심 많은", "owl -> drum\ncat -> kite\nowl ->")
 
@@ -59,27 +62,35 @@ def build_model() -> LlamaForCausalLM:
 
 
 def learning_rate(step: int, steps: int) -> float:
-    """Return the share of the peak rate at a step: warm up, stay, fall.
+    """Return the share of the peak rate at a step: in each stage warm up, stay, fall to 0.
 
-    >>> learning_rate(0, 100) < learning_rate(50, 100) == 1.0 > learning_rate(99, 100)
-    True
+    The second stage rises to 0.7: high enough to learn anew, not to forget.
+
+    >>> [round(learning_rate(step, 5000), 2) for step in (0, 999, 2999, 3000, 3500, 4999)]
+    [0.02, 1.0, 0.0, 0.01, 0.7, 0.0]
     """
-    return min((step + 1) / 60, 1.0, (steps - step) / (0.4 * steps))
+    first = round(FIRST * steps)
+    if step < first:
+        return min((step + 1) / 60, 1.0, (first - step) / (0.4 * first))
+    done, left = step - first, steps - step
+    return 0.7 * min((done + 1) / 60, 1.0, left / (0.6 * (steps - first)))
 
 
 def batch(tokenizer, step: int, steps: int, seed: int) -> torch.Tensor:
     """Make the token ids of one step, shape (rows, length + 1).
 
     Rows begin with a document and the last document is cut to fit.  Rows of
-    320 tokens come first; the last quarter of the steps has rows of 512.
+    320 tokens come first; from three quarters of the first stage on they have 512.
     """
     rng = random.Random(f"{seed}-{step}")
-    length = 320 if step < 0.75 * steps else 512
+    first = round(FIRST * steps)
+    length = 320 if step < 0.75 * first else 512
+    stage = 1 if step < first else 2
     rows = []
     for _ in range(TOKENS_A_STEP // length):
         row: list[int] = []
         while len(row) < length + 1:
-            row += encode(tokenizer, make_document(rng))
+            row += encode(tokenizer, make_document(rng, stage=stage))
         rows.append(row[: length + 1])
     return torch.tensor(rows)
 
@@ -216,7 +227,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=ROOT / "data/models/tiny-tale")
     parser.add_argument("--run", type=Path, default=ROOT / "runs/pretrain")
-    parser.add_argument("--steps", type=int, default=3060)
+    parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--muon-lr", type=float, default=5e-3)
     parser.add_argument("--adam-lr", type=float, default=2e-3)
     args = parser.parse_args()

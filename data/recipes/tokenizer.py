@@ -1,8 +1,9 @@
 """Train the tokenizer: SentencePiece BPE, 7,168 pieces, byte fallback.
 
-No dummy prefix: a word at the start of a line has no leading-space piece, so
-the first word of an answer is the same token at the start of a story and after a
-control token.  A newline is the byte token <0x0A>, as in Llama 2.
+No dummy prefix: a word at the start of a line has no leading-space piece.  In a
+conversation each message follows a space, so the first word of an answer is the same
+piece as inside a text, and a name can be copied from the question as it stands.  A
+newline is the byte token <0x0A>, as in Llama 2.
 
 Run it:  python -m data.recipes.tokenizer
 """
@@ -27,7 +28,7 @@ CUT = "\N{SYMBOL FOR UNIT SEPARATOR}"
 ALONE = 800  # how often a noun comes alone: enough to earn a piece
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"
-    "{{ '<|' + message['role'] + '|>\n' + message['content'] + eos_token + '\n' }}"
+    "{{ '<|' + message['role'] + '|>\n ' + message['content'] + eos_token + '\n' }}"
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
 )
@@ -45,9 +46,9 @@ def training_lines(documents: int, seed: int) -> Iterator[str]:
     """Yield lines to learn pieces from, with ``CUT`` where no piece may reach across.
 
     Korean nouns are cut from their particles, so that 민재는 and 민재가 share the
-    piece of the name.  Each document brings a story, for stories are what the model writes most. The
-    nouns also come alone, so that each has a piece for the start of a line, where no
-    space precedes it, and one for the middle.
+    piece of the name.  Each document brings a story, for stories are what the model
+    writes most.  The nouns also come alone, so that each has a piece for the start of
+    a line, where no space precedes it, and one for the middle.
     """
     rng = random.Random(seed)
     for _ in range(documents):
@@ -55,8 +56,8 @@ def training_lines(documents: int, seed: int) -> Iterator[str]:
         for line in text.split("\n"):
             if line:
                 yield korean_noun().sub(rf"\1{CUT}", line)
-    alone = {w for name in NOUNS for language in ("en", "ko")
-             for w in rules.words(name, language)}.union(*rules.RELATIONS.values())
+    alone = {w for name in NOUNS for language in ("en", "ko") for w in rules.words(name, language)}
+    alone = alone.union(*rules.RELATIONS.values())
     for word in sorted(alone):
         yield from [word, " " + word] * ALONE
 

@@ -15,7 +15,7 @@ from functools import lru_cache
 
 from run import Figure
 
-from helpers import metrics, models, tasks
+from helpers import instructions, metrics, models, sft, tasks
 from helpers.data_utils import load_jsonl
 from helpers.generation import generate
 from helpers.korean import particle_errors
@@ -110,12 +110,19 @@ def bench_few_shot() -> Iterator[Figure]:
     yield Figure("few-shot, families at 0.85 or more", good, at_least=3)
 
 
+def bench_following() -> Iterator[Figure]:
+    """Measure how often the chat model, and its base, do as a held-out request asks."""
+    examples = instructions.make_split(DRAWS, split="heldout")
+    for role, bound in (("chat", {"at_least": 0.85}), ("base", {"at_most": 0.05})):
+        rate = sft.follow_rates(examples, sft.answers(*models.load(role), examples))["all"]
+        yield share(f"requests followed, {role}", rate.followed, rate.n, **bound)
+
+
 def bench_copies() -> Iterator[Figure]:
     """Measure the share of drawn stories that stand in the training data."""
     from transformers.utils import logging
 
-    from data.recipes.build import STEPS
-    from data.recipes.pretrain import training_texts
+    from data.recipes.pretrain import STEPS, training_texts
 
     logging.set_verbosity_error()
     rows = load_jsonl(TALES / "heldout_en.jsonl")

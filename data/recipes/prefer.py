@@ -1,0 +1,135 @@
+"""Teach the chat model manners: a second adapter, trained with DPO on pairs of replies.
+
+The steps are those of notebook 05: stories that end kindly are preferred to others,
+complete and polite dish replies to curt ones. Then held-out requests are answered by
+the chat model before and after, and the verifier of the pairs compares the replies.
+
+Run it:  python -m data.recipes.prefer --number 960     (goes on where it stopped)
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from helpers import adapters, dpo, dpo_data, instructions, judging, lora, models
+from helpers import preferences, sft
+from helpers.runtime import ROOT, seed_everything
+
+CARD = """\
+---
+license: cc0-1.0
+language: [en, ko]
+library_name: peft
+base_model: {base}
+---
+
+# Tiny Tale DPO
+
+A second LoRA adapter, on Tiny Tale Chat: stories end kindly, dishes come with their
+reasons and a wish. Notebook 05 shows each step.
+
+| | |
+|---|---|
+| Base | `../{base}` (base and first adapter merged), by the fingerprint in `base.json` |
+| Adapter | rank {r}, alpha {alpha}, all linear layers, {params:,} parameters, float16 |
+| Training | DPO, {number:,} pairs read once, 8 a step, beta {beta:g}, rate {rate:g} |
+| Made by | `python -m data.recipes.prefer {arguments}` |
+| Licence | CC0 |
+
+## Use
+
+```python
+from helpers import models
+from helpers.chat import ChatSession
+
+chat = ChatSession(*models.load("dpo"), temperature=0)
+print(chat.say("Please write a story about Lily and a kite."))
+```
+
+## Measured
+
+Held-out requests for stories and dishes, answered greedily by the chat model and by this
+one; a verifier grades both replies (`helpers.preferences`). 95% intervals in brackets.
+
+- Wins against the chat model, a tie counted as half: {win}
+- Does as asked, stories and dishes: {before} before, {after} after
+- Does as asked, all tasks of notebook 04: {before_all} before, {after_all} after
+- Drift from the chat model: {drift:.2f} nats a reply
+
+## Limits
+
+It prefers what the rules of `helpers.preferences` prefer, and nothing wiser. It inherits
+every limit of the chat model.
+"""
+
+
+def prefer(
+    base: Path,
+    folder: Path,
+    *,
+    run: Path,
+    number: int = 960,
+    learning_rate: float = 2e-4,
+    beta: float = 0.1,
+    r: int = 16,
+    heldout: int = 200,
+    seed: int = 0,
+    arguments: str = "",
+) -> str:
+    """Train an adapter on the chat model of `base`, write it to `folder`, and measure.
+
+    Checkpoints go to `run`; the next call goes on from the last. Returns the model card.
+    """
+    import torch
+
+    seed_everything(seed)
+    model, tokenizer = models.load(base)
+    asked = [pair.example for pair in preferences.make_split(heldout, split="heldout")]
+    every = instructions.make_split(heldout, split="heldout", seed=seed)
+    before, before_all = (sft.answers(model, tokenizer, some) for some in (asked, every))
+    model = lora.attach(model, r=r, lora_alpha=2 * r, seed=seed)
+    pairs = dpo_data.encode_pairs(tokenizer, preferences.make_split(number, seed=seed))
+    options = {"learning_rate": learning_rate, "beta": beta, "seed": seed}
+    done = dpo.train(model, tokenizer, pairs, output_dir=run, resume=True, **options)
+    if done.interrupted:
+        print("stopped; run the same command to go on from the last checkpoint")
+        raise SystemExit(130)
+    adapters.save_adapter(model, folder, dtype=torch.float16)
+    found = judging.compare(model, tokenizer, asked, before)
+    after_all = sft.answers(model, tokenizer, every)
+    card = CARD.format(
+        base=base.name, r=r, alpha=2 * r, params=models.stored_params(folder),
+        number=number, beta=beta, rate=learning_rate, arguments=arguments, win=found.win,
+        before=sft.follow_rates(asked, before)["all"], after=found.follows,
+        before_all=sft.follow_rates(every, before_all)["all"],
+        after_all=sft.follow_rates(every, after_all)["all"], drift=found.drift,
+    )
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    return card
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    shipped = ROOT / "data/models"
+    parser.add_argument("--base", type=Path, default=shipped / "tiny-tale-chat")
+    parser.add_argument("--folder", type=Path, default=shipped / "tiny-tale-dpo",
+                        help="beside the base; loading looks for it there")
+    parser.add_argument("--run", type=Path, default=ROOT / "runs/prefer")
+    parser.add_argument("--number", type=int, default=960, help="pairs to learn from")
+    parser.add_argument("--learning-rate", type=float, default=2e-4)
+    parser.add_argument("--beta", type=float, default=0.1)
+    parser.add_argument("--r", type=int, default=16)
+    parser.add_argument("--heldout", type=int, default=200, help="requests to measure with")
+    parser.add_argument("--seed", type=int, default=0)
+    args = vars(parser.parse_args())
+    given = [f"--{name.replace('_', '-')} {args[name]}" for name in
+             ("number", "learning_rate", "beta", "r", "seed")]
+    began = time.perf_counter()
+    print(prefer(args.pop("base"), args.pop("folder"), arguments=" ".join(given), **args))
+    print(f"{time.perf_counter() - began:.0f} s in all")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""The recipe of the DPO model, on tiny random weights; and the DPO model shipped."""
+
+import functools
+
+import pytest
+import torch
+
+from data.recipes import prefer
+from helpers import adapters, judging, lora, models, preferences, sft
+from helpers.runtime import ROOT
+from tests.test_finetune import place  # noqa: F401  (a fixture)
+
+SHIPPED = ROOT / "data/models"
+
+
+@pytest.fixture
+def chat(place):  # noqa: F811
+    """A tiny random base with an adapter that says something else than nothing."""
+    torch.manual_seed(0)
+    model, folder = lora.attach(models.load(place)[0], r=2), place.with_name("tiny-chat")
+    for name, weights in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weights, std=0.02)
+    return adapters.save_adapter(model, folder, dtype=torch.float16)
+
+
+def test_the_adapter_lies_on_the_chat_model_and_changes_it(chat, tmp_path, monkeypatch):
+    short = functools.partial(sft.answers, max_new_tokens=3)
+    monkeypatch.setattr(sft, "answers", short)
+    folder = chat.with_name("tiny-dpo")
+    card = prefer.prefer(chat, folder, run=tmp_path, number=16, heldout=4, r=2,
+                         learning_rate=1e-2)
+    assert models.layers(folder) == [chat.with_name("tiny-base"), chat, folder]
+    [pair] = preferences.make_split(1)
+    ids = torch.tensor([models.load(chat)[1](pair.prompt[-1]["content"]).input_ids])
+    before, after = (models.load(one, device="cpu")[0](ids).logits for one in (chat, folder))
+    assert not torch.allclose(before, after)
+    assert card == (folder / "README.md").read_text("utf-8")
+    assert "base_model: tiny-chat" in card and "16 pairs" in card and "{" not in card
+
+
+@pytest.mark.skipif(not (SHIPPED / "tiny-tale-dpo").is_dir(), reason="none is shipped yet")
+def test_the_shipped_dpo_model_is_small_and_wins():
+    weights = models.locate("dpo") / "adapter_model.safetensors"
+    assert weights.stat().st_size <= 3_000_000
+    asked = [pair.example for pair in preferences.make_split(24, split="heldout", seed=1)]
+    before, after = (sft.answers(*models.load(role), asked) for role in ("chat", "dpo"))
+    assert judging.win_rate(asked, after, before).rate > 0.6
