@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from os.path import commonprefix  # of any two lists
 from typing import TYPE_CHECKING, Any
 
 from helpers import sft
@@ -180,7 +181,7 @@ def judge(
 
     `question` has the fields {request}, {a} and {b}; the answer is one of `names`,
     whichever is likelier. Raises ValueError for no pairs, for a question that lacks a
-    field or is too long for the model, and for names that begin with the same token.
+    field or is too long for the model, and for equal names.
     """
     if not pairs or any(f"{{{x}}}" not in question for x in ("request", "a", "b")):
         raise ValueError(
@@ -194,9 +195,12 @@ def judge(
             asked = [{"role": "user", "content": question.format(**said)}]
             rows.append(encode(asked, add_generation_prompt=True).ids)
     said = ([*asked, {"role": "assistant", "content": name}] for name in names)
-    one, two = (encode(messages).ids[len(rows[-1])] for messages in said)
-    if one == two:
-        raise ValueError(f"{names} begin with the same token: choose other names")
+    said = [encode(messages).ids[len(rows[-1]) :] for messages in said]
+    shared = commonprefix(said)  # the blank before a name may be a token of its own
+    if names[0] == names[1]:
+        raise ValueError(f"{names} are the same name: choose two")
+    rows = [row + shared for row in rows]
+    one, two = (ids[len(shared)] for ids in said)
     check_context(model, rows, 1)
     odds = _log_odds(model, rows, one, two, batch_size)
     return Judged(odds[::2], [-x for x in odds[1::2]])

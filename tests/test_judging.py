@@ -121,7 +121,7 @@ def test_a_judge_that_reads():
     assert found.balanced == 1 and len(reader.read) == 6
     assert "A: Tom ran. B: Tom Which?" in reader.read[0]
     assert "A: Tom B: Tom ran. Which?" in reader.read[1]
-    assert all(text.endswith("<|assistant|>\n") for text in reader.read)
+    assert all(text.rstrip(" ").endswith("<|assistant|>\n") for text in reader.read)
 
 
 def test_a_judge_that_leans_and_reads_a_little():
@@ -136,12 +136,17 @@ def test_what_a_real_model_says_is_its_log_odds():
     model = tiny_model()
     found = judge(model, TOK, PAIRS[:2], question=SHORT, names=("one", "Two"), batch_size=3)
     asked = SHORT.format(request="Who?", a="Tom ran.", b="Tom")
-    ids = encode_conversation(TOK, [{"role": "user", "content": asked}],
-                              add_generation_prompt=True).ids
+    user = {"role": "user", "content": asked}
+    first, second = (
+        encode_conversation(TOK, [user, {"role": "assistant", "content": name}]).ids
+        for name in ("one", "Two")
+    )
+    # what counts is the token at which the two names part
+    at = next(i for i, (a, b) in enumerate(zip(first, second)) if a != b)
     with torch.no_grad():
-        logp = model(torch.tensor([ids])).logits[0, -1].log_softmax(-1)
-    one, two = (TOK(n, add_special_tokens=False).input_ids[0] for n in ("one", "Two"))
-    assert found.first[0] == pytest.approx((logp[one] - logp[two]).item(), abs=1e-4)
+        odds = model(torch.tensor([first[:at]])).logits[0, -1].log_softmax(-1)
+    expected = (odds[first[at]] - odds[second[at]]).item()
+    assert found.first[0] == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +154,7 @@ def test_what_a_real_model_says_is_its_log_odds():
     [
         ({"pairs": []}, "got 0 pairs"),
         ({"question": "{request} {a}"}, "the fields {request}, {a} and {b}"),
-        ({"names": ("A", "A")}, "begin with the same token"),
+        ({"names": ("A", "A")}, "are the same name"),
         ({"question": SHORT + " word" * 200}, "expected at most 160"),
     ],
 )
