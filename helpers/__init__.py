@@ -67,6 +67,11 @@ __all__ = [
     "gguf_eval",  # does a GGUF file say what the model says?
     "bandwidth",  # the speed of memory, and what it allows
     "formats",  # one model in eleven formats, measured
+    "acceptance_trial",  # a GGUF file, opened to be judged
+    "acceptance_file",  # what it says of itself
+    "acceptance_speed",  # what it costs here
+    "acceptance_talk",  # how it talks
+    "acceptance",  # the home acceptance test: a scorecard for any GGUF
     "sweeps",  # a table and a curve for one setting
     "widgets",  # sliders, or examples where nobody can move them
     "plotting",  # the house style and figures with alt text
