@@ -65,6 +65,9 @@ __all__ = [
     "gguf_utils",  # a model into a GGUF file, and what is in one
     "llama_cpp_utils",  # llama.cpp: load, quantize
     "gguf_eval",  # does a GGUF file say what the model says?
+    "ports",  # a free port, and who holds one
+    "serving_app",  # llama.cpp's server, with what it lacks
+    "serving",  # start it, ask it, stop it
     "bandwidth",  # the speed of memory, and what it allows
     "formats",  # one model in eleven formats, measured
     "acceptance_trial",  # a GGUF file, opened to be judged

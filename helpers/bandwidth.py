@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from helpers import calculator, lora
+from helpers import calculator, lora, runtime
 
 if TYPE_CHECKING:
     from llama_cpp import Llama
@@ -152,8 +152,9 @@ def random_speeds(
 ) -> dict[str, tuple[float, float]]:
     """Return (bytes, tokens/s) by type of a `random_llama`, run by llama.cpp.
 
-    Its files, the first one in float16, are written and removed again. Raises what
-    `random_llama`, `gguf_utils.write_gguf` and `llama_cpp_utils` do.
+    Its files, the first one in float16, are written and removed again. It runs on as
+    many threads as torch, which measures the bandwidth. Raises what `random_llama`,
+    `gguf_utils.write_gguf` and `llama_cpp_utils` do.
     """
     from helpers import gguf_utils, llama_cpp_utils
 
@@ -167,6 +168,7 @@ def random_speeds(
             if path != first:
                 llama_cpp_utils.quantize(first, path, type=kind, progress=False)
             options = {"n_ctx": tokens + 1, "n_gpu_layers": n_gpu_layers}
+            options["n_threads"] = runtime.detect().threads
             llama = llama_cpp_utils.load_llama(path, **options)
             size = path.stat().st_size
             found[kind] = (size, decode_rate(llama, tokens=tokens))
@@ -203,7 +205,7 @@ def law_figure(groups: Mapping[str, Speeds], bandwidth: float) -> Figure:
         for name, points in series.items()
     }
     fig = plotting.lines(columns, xlabel="MB read a token", ylabel="tokens/s")
-    fig.axes[0].set(xscale="log", yscale="log")
+    plotting.log_axes(fig.axes[0])
     return fig
 
 

@@ -41,7 +41,7 @@ class Version:
     """A model in one format, and what was measured of it."""
 
     name: str
-    n_bytes: int  # its weights in memory, or its file
+    n_bytes: int  # its weights in memory, scales included, or its file
     n_weights: int
     nats: list[float]  # -log p a token of each text
     followed: list[bool]  # of each request
@@ -123,20 +123,22 @@ def measure(
     """Run one version of a model: a GGUF file, or a folder in a format of `TORCH`.
 
     Texts are plain; -log p of a text's tokens is counted as `metrics.nats_per_token`
-    does. Requests are answered greedily. `n_gpu_layers` is llama.cpp's. Raises what
-    `load_torch` and `llama_cpp_utils.load_llama` do.
+    does. Requests are answered greedily. `n_gpu_layers` is llama.cpp's, whose threads
+    are as many as torch's. Raises what `load_torch` and `load_llama` do.
     """
     import psutil
 
+    runtime.release_memory()  # what an earlier version has left
     before = psutil.Process().memory_info().rss / 1e6
     if Path(path).is_dir():
         from transformers import AutoTokenizer
 
         with runtime.Meter() as meter:
             model = load_torch(path, name)
+            size = models.weight_bytes(model)  # some processors repack it to run it
             tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
             rate = _torch_rate(model, tokenizer)
-        size, weights = model.get_memory_footprint(), models.stored_params(Path(path))
+        weights = models.stored_params(Path(path))
         nats = metrics.nats_per_token(model, tokenizer, texts)
         replies = torch_replies(model, tokenizer, examples)
     else:
@@ -145,7 +147,8 @@ def measure(
         found = gguf_utils.inspect(path)
         size, weights = found.n_bytes, found.n_weights
         with runtime.Meter() as meter:
-            options = {"logits_all": True, "n_gpu_layers": n_gpu_layers}
+            options = {"logits_all": True, "n_threads": runtime.detect().threads}
+            options["n_gpu_layers"] = n_gpu_layers
             llama = llama_cpp_utils.load_llama(path, **options)
             rate = bandwidth.decode_rate(llama)
         nats = gguf_eval.nats_per_token(llama, texts)
@@ -208,18 +211,19 @@ def costs(
 
 
 def table(versions: Sequence[Version], *, base: str = "float32") -> str:
-    """Return the versions as text, a line each; intervals are of 95%."""
-    head = f"{'format':8}{'MB':>6}{'bits':>6}{'perplexity':>11}"
-    head += f"{'cost in nats, 95%':>27}{'followed, 95%':>23}{'tokens/s':>10}"
-    lines = [f"{head}{'RSS MB':>8}"]
+    """Return the versions as text, a line each; cost in nats a token, RSS in MB."""
+    head = f"{'format':7}{'MB':>7}{'bits':>6}{'ppl':>7}{'cost (95%)':>25}"
+    lines = [f"{head}{'followed (95%)':>16}{'tok/s':>6}{'RSS':>5}"]
     for version, cost in zip(versions, costs(versions, base=base).values()):
         good, n = sum(version.followed), len(version.followed)
         low, high = metrics.wilson_interval(good, n)
         mean = math.exp(sum(version.nats) / len(version.nats))
-        line = f"{version.name:8}{version.n_bytes / 1e6:6.1f}{version.bits:6.2f}"
-        line += "{:11.3f} {:7.3f} ({:6.3f} to {:6.3f})".format(mean, *cost)
-        line += f"{f'{good}/{n}':>8} ({low:.2f} to {high:.2f})"
-        lines.append(f"{line}{version.rate:10,.0f}{version.rss_mb:8,.0f}")
+        cost = [round(nats, 3) + 0.0 for nats in cost]  # no -0.000
+        line = f"{version.name:7}{version.n_bytes / 1e6:7.1f}{version.bits:6.2f}"
+        span = "({:.3f} to {:.3f})".format(*cost[1:])
+        line += f"{mean:7.3f} {cost[0]:6.3f} {span:>17}"
+        line += f"{f'{good}/{n}':>6} {low:.2f}-{high:.2f}"
+        lines.append(f"{line}{version.rate:6,.0f}{version.rss_mb:5,.0f}")
     return "\n".join(lines)
 
 
@@ -234,7 +238,13 @@ def figure(versions: Sequence[Version], *, base: str = "float32") -> Figure:
             columns = ((v.n_bytes / 1e6, *found[v.name]) for v in some)
             series[maker] = tuple(zip(*columns))
     fig = plotting.lines(series, xlabel="MB of weights", ylabel="cost (nats a token)")
-    fig.axes[0].set_xscale("log")
+    [ax], style = fig.axes, {"textcoords": "offset points", "rotation": 90}
+    plotting.log_axes(ax, "x")
+    ax.margins(y=0.25)  # room for the names: of torch below, of files above
+    for v in versions:
+        side = ("center", "top", -7) if v.name in TORCH else ("center", "bottom", 7)
+        at, (ha, va, up) = (v.n_bytes / 1e6, found[v.name][0]), side
+        ax.annotate(v.name, at, (0, up), ha=ha, va=va, fontsize=7, **style)
     return fig
 
 

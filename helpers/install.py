@@ -36,7 +36,9 @@ LLAMA_CPU = "https://abetlen.github.io/llama-cpp-python/whl/cpu"
 PORTABLE = "-DLLAVA_BUILD=OFF -DGGML_NATIVE=OFF"  # the default crashes on some CPUs
 X86_64 = "-DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON -DGGML_BMI2=ON"
 GB_CPU, GB_CUDA, GB_REST = 4, 10, 1  # measured; the last, when torch is already there
-IMPORTS = "torch, transformers, peft, trl, datasets, gguf, sacrebleu, llama_cpp, jupyterlab, nbval"
+IMPORTS = ("torch, transformers, peft, trl, datasets, gguf, sacrebleu, llama_cpp, openai, "
+           "fastapi, uvicorn, pydantic_settings, sse_starlette, starlette_context, "
+           "jupyterlab, nbval")
 
 
 def is_installed(*, exact: bool = False) -> bool:
@@ -169,7 +171,7 @@ def install_prebuilt(wanted: str) -> bool:
 
 def install_rest() -> None:
     """Install everything else that pyproject.toml names, and the helpers in place."""
-    pip("install", "-e", ".[gguf,lab]")
+    pip("install", "-e", ".[gguf,serve,lab]")
     say("importing them")
     run([PYTHON, "-c", "import " + IMPORTS])
 

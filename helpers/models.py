@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["MODELS", "ROLES", "Role", "check_folder", "layers", "load", "locate"]
-__all__ += ["memory_bytes", "n_params", "size_table", "stored_params"]
+__all__ += ["memory_bytes", "n_params", "size_table", "stored_params", "weight_bytes"]
 
 MODELS = runtime.ROOT / "data" / "models"
 
@@ -168,6 +168,17 @@ def stored_params(folder: Path) -> int:
 def n_params(model: torch.nn.Module) -> int:
     """Return the number of parameters; tied ones (embedding and output) count once."""
     return sum(p.numel() for p in model.parameters())
+
+
+def weight_bytes(model: torch.nn.Module) -> int:
+    """Return the bytes that a model's weights take, bitsandbytes' scales included."""
+    parts = [*model.parameters(), *model.buffers()]
+    for module in model.modules():
+        weight, ran = getattr(module, "weight", None), getattr(module, "state", None)
+        nf4 = getattr(weight, "quant_state", None)
+        parts += [one.absmax for one in (nf4, getattr(nf4, "state2", None)) if one]
+        parts += [getattr(one, "SCB", None) for one in (weight, ran)]  # of int8
+    return sum(part.nbytes for part in parts if part is not None)
 
 
 def memory_bytes(n_params: int, *, bits: float = 16) -> int:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["COLOURS", "MARKERS", "STYLE", "bars", "distributions", "figure"]
-__all__ += ["korean_font", "label", "lines", "romanise", "show"]
+__all__ += ["korean_font", "label", "lines", "log_axes", "romanise", "show"]
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -138,6 +138,18 @@ def lines(
     if len(series) > 1:
         ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return fig
+
+
+def log_axes(ax: Axes, axes: str = "xy") -> None:
+    """Make the axes named logarithmic, with plain numbers: 5, 10, 20, 50, 100."""
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+
+    for name in axes:
+        getattr(ax, f"set_{name}scale")("log")
+        axis = getattr(ax, f"{name}axis")
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_minor_locator(NullLocator())
+        axis.set_major_formatter(StrMethodFormatter("{x:,g}"))
 
 
 def bars(

@@ -33,6 +33,7 @@ __all__ = [
     "device_card",
     "kernel_warning",
     "online",
+    "release_memory",
     "seed_everything",
     "version_table",
 ]
@@ -146,6 +147,20 @@ def seed_everything(seed: int = 0) -> None:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
+
+
+def release_memory() -> None:
+    """Free what nobody holds any more, and give it back to the system where it can be.
+
+    Else the next model reuses it, and `Meter` does not see that model's memory.
+    """
+    import ctypes
+    import gc
+
+    gc.collect()
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if hasattr(libc, "malloc_trim"):  # glibc has it
+        libc.malloc_trim(0)
 
 
 class Meter:

@@ -6,7 +6,7 @@ import random
 import pytest
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from helpers import formats, instructions, metrics, models
+from helpers import formats, instructions, lora, metrics, models
 from helpers.formats import Version, costs, measure, table
 
 TEXTS = ["Once upon a time a small fox lived near a river.", "Mia was glad.", "여우"]
@@ -58,6 +58,12 @@ def test_every_torch_format_is_loaded_and_measured(made, name, monkeypatch):
     assert found.n_weights == models.n_params(pair[0])
     assert {"float32": 31.9, "float16": 15.9}.get(name, 8) <= found.bits < 33
     assert found.rate > 0 and len(found.followed) == 1
+    linear = lora.weight_parts(pair[0].config)["linear"]
+    scales = {"int8": 4 * 7 * 256, "NF4": linear * lora.constant_bits() / 8}
+    if name in scales:  # counted, too: a float32 a row, or double quantization's
+        codes = linear * {"int8": 1, "NF4": 0.5}[name]
+        rest = 2 * (found.n_weights - linear)
+        assert found.n_bytes == pytest.approx(codes + rest + scales[name], rel=1e-3)
     if name == "NF4":  # rounded, and not by another format
         assert found.nats != pytest.approx(whole, abs=1e-3)
 
@@ -100,13 +106,14 @@ def test_costs_are_taken_text_by_text():
 def test_the_table_has_what_was_measured():
     head, first, second = table([version(), version("Q8_0")]).splitlines()
     assert first.split()[:4] == ["float32", "8.0", "32.00", f"{math.exp(1.5):.3f}"]
-    assert "1/2 (0.09 to 0.91)" in second
-    assert len(head) == len(first) == len(second) < 100
+    assert "0.000  (0.000 to 0.000)" in first and "1/2 0.09-0.91" in second
+    assert len(head) == len(first) == len(second) <= 79
 
 
 def test_the_figure_has_a_line_a_maker():
     [ax] = formats.figure([version(), version("Q8_0"), version("Q4_0")]).axes
     assert [len(line.get_xdata()) for line in ax.get_lines()] == [1, 2]
+    assert [text.get_text() for text in ax.texts] == ["float32", "Q8_0", "Q4_0"]
 
 
 def test_bad_input_is_said(made, tmp_path):

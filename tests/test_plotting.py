@@ -218,3 +218,13 @@ def test_plain_text_asks_for_no_font(no_korean_font, capsys):
     assert plotting.label("kite") == "kite"
     assert capsys.readouterr().err == ""
     assert "matplotlib" in sys.modules
+
+
+def test_log_axes_have_plain_numbers():
+    fig = plotting.lines({"one": ([4, 300], [1, 2000])}, xlabel="MB", ylabel="rate")
+    plotting.log_axes(fig.axes[0])
+    fig.canvas.draw()
+    for axis, some in (("x", {"5", "10", "200"}), ("y", {"1", "500", "1,000"})):
+        labels = getattr(fig.axes[0], f"get_{axis}ticklabels")()
+        assert some <= {one.get_text() for one in labels}
+        assert getattr(fig.axes[0], f"get_{axis}scale")() == "log"

@@ -66,7 +66,7 @@ def quiz(rng: random.Random, language: str) -> str:
 
     The question comes first, so that a text which begins with a scene is a story.
     """
-    text, pairs = make_quiz(rng, language=language, number=rng.randint(2, 5))
+    text, pairs = make_quiz(rng, language=language, number=rng.randint(3, 6))
     asked = [f"{question}\n{ANSWER[language]}: {right}" for question, right in pairs]
     return "\n".join([asked[0].replace("\n", f"\n{text}\n", 1), *asked[1:]])
 
@@ -133,32 +133,34 @@ def echo(rng: random.Random) -> str:
     return end.join([joint.join(line)] * rng.randint(2, 3 + 60 // len(line)))
 
 
-# Document kinds with their weights in the first and in the second stage.  Names, stories
-# and patterns come first; instructions need these, and come in the second.
+# Document kinds with their weights in each stage.  Names, stories and patterns come first;
+# instructions need these, and come in the second; the third is mostly instructions.
 KINDS = {
-    "tale_en": (32, 32, lambda rng: story(rng, "en").text),
-    "tale_ko": (15, 16, lambda rng: story(rng, "ko").text),
-    "task": (60, 50, tasks.make_document),
-    "echo": (8, 5, echo),
-    "food": (12, 10, food_talk),
-    "about_en": (10, 8, lambda rng: about_two(rng, "en")),
-    "about_ko": (6, 5, lambda rng: about_two(rng, "ko")),
-    "questions_en": (3, 2, lambda rng: story_with_questions(rng, "en")),
-    "questions_ko": (2, 2, lambda rng: story_with_questions(rng, "ko")),
-    "exercise_en": (4, 11, lambda rng: exercise(rng, "en", "question", "word", "happy")),
-    "exercise_ko": (4, 11, lambda rng: exercise(rng, "ko", "question", "word", "happy")),
-    "dish": (6, 16, lambda rng: exercise(rng, "ko", "dish")),
-    "quiz_en": (0, 4, lambda rng: quiz(rng, "en")),
-    "quiz_ko": (0, 4, lambda rng: quiz(rng, "ko")),
-    "conversation_en": (8, 12, lambda rng: conversation(rng, "en")),
-    "conversation_ko": (6, 12, lambda rng: conversation(rng, "ko")),
+    "tale_en": (32, 32, 12, lambda rng: story(rng, "en").text),
+    "tale_ko": (15, 16, 7, lambda rng: story(rng, "ko").text),
+    "task": (60, 50, 38, tasks.make_document),
+    "echo": (8, 5, 2, echo),
+    "food": (12, 10, 5, food_talk),
+    "about_en": (10, 8, 3, lambda rng: about_two(rng, "en")),
+    "about_ko": (6, 5, 2, lambda rng: about_two(rng, "ko")),
+    "questions_en": (3, 2, 1, lambda rng: story_with_questions(rng, "en")),
+    "questions_ko": (2, 2, 1, lambda rng: story_with_questions(rng, "ko")),
+    "wish_en": (0, 0, 7, lambda rng: exercise(rng, "en", "story", "continue")),
+    "wish_ko": (0, 0, 5, lambda rng: exercise(rng, "ko", "story", "continue")),
+    "exercise_en": (4, 11, 9, lambda rng: exercise(rng, "en", "question", "word", "happy")),
+    "exercise_ko": (4, 11, 11, lambda rng: exercise(rng, "ko", "question", "word", "happy")),
+    "dish": (6, 16, 28, lambda rng: exercise(rng, "ko", "dish")),
+    "quiz_en": (0, 4, 12, lambda rng: quiz(rng, "en")),
+    "quiz_ko": (0, 4, 12, lambda rng: quiz(rng, "ko")),
+    "conversation_en": (8, 12, 4, lambda rng: conversation(rng, "en")),
+    "conversation_ko": (6, 12, 5, lambda rng: conversation(rng, "ko")),
 }
 
 
 def make_document(rng: random.Random, *, stage: int = 1) -> str | list[dict[str, str]]:
-    """Write one document of a stage, 1 or 2: a text, or a list of messages."""
+    """Write one document of a stage, 1 to 3: a text, or a list of messages."""
     kind = rng.choices(list(KINDS), weights=[kind[stage - 1] for kind in KINDS.values()])[0]
-    return KINDS[kind][2](rng)
+    return KINDS[kind][-1](rng)
 
 
 def plain_text(rng: random.Random) -> str:
@@ -173,7 +175,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--number", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--stage", type=int, choices=(1, 2), default=1)
+    parser.add_argument("--stage", type=int, choices=(1, 2, 3), default=1)
     args = parser.parse_args()
     rng = random.Random(args.seed)
     for _ in range(args.number):

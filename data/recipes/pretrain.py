@@ -3,10 +3,10 @@
 Every step draws its documents from a generator seeded with the step's number,
 so a run that was stopped goes on exactly where it was.  Matrices are trained
 with Muon (torch.optim.Muon), embeddings and norms with AdamW; the learning
-rate rises, stays, and falls linearly to zero, in each of two stages: the first is
-for names, stories and patterns, the second adds instructions.
+rate rises, stays, and falls linearly to zero, in each of three stages: the first is
+for names, stories and patterns, the second adds instructions, the third is mostly those.
 
-Run it:  python -m data.recipes.pretrain --steps 5100
+Run it:  python -m data.recipes.pretrain --steps 6800
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from data.recipes.tokenizer import PIECES
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKENS_A_STEP = 4096
-STEPS = 5100
-FIRST = 0.6  # of the steps are the first stage, the others the second
+STEPS = 6800
+STAGES = (0.45, 0.3, 0.25)  # of the steps
 ROWS_A_PIECE = 4  # rows whose logits are held at once: they are the largest tensor
 SAMPLE_PROMPTS = ("Lily found a magic", "Once", "호기심 많은", "owl -> drum\ncat -> kite\nowl ->")
 
@@ -61,19 +61,32 @@ def build_model() -> LlamaForCausalLM:
     return model
 
 
+def stage_of(step: int, steps: int) -> tuple[int, int, int]:
+    """Return the stage of a step (1 to 3), the steps done in it, and those left.
+
+    >>> stage_of(0, 6800), stage_of(3060, 6800), stage_of(6799, 6800)
+    ((1, 0, 3060), (2, 0, 2040), (3, 1699, 1))
+    """
+    begin = 0
+    for stage, share in enumerate(STAGES, 1):
+        end = steps if stage == len(STAGES) else begin + round(share * steps)
+        if step < end:
+            break
+        begin = end
+    return stage, step - begin, end - step
+
+
 def learning_rate(step: int, steps: int) -> float:
     """Return the share of the peak rate at a step: in each stage warm up, stay, fall to 0.
 
-    The second stage rises to 0.7: high enough to learn anew, not to forget.
+    Later stages rise to 0.7: high enough to learn anew, not to forget.
 
-    >>> [round(learning_rate(step, 5000), 2) for step in (0, 999, 2999, 3000, 3500, 4999)]
-    [0.02, 1.0, 0.0, 0.01, 0.7, 0.0]
+    >>> [round(learning_rate(step, 6800), 2) for step in (0, 999, 3059, 3060, 3500, 5099, 5160)]
+    [0.02, 1.0, 0.0, 0.01, 0.7, 0.0, 0.7]
     """
-    first = round(FIRST * steps)
-    if step < first:
-        return min((step + 1) / 60, 1.0, (first - step) / (0.4 * first))
-    done, left = step - first, steps - step
-    return 0.7 * min((done + 1) / 60, 1.0, left / (0.6 * (steps - first)))
+    stage, done, left = stage_of(step, steps)
+    peak, falling = (1.0, 0.4) if stage == 1 else (0.7, 0.6)
+    return peak * min((done + 1) / 60, 1.0, left / (falling * (done + left)))
 
 
 def batch(tokenizer, step: int, steps: int, seed: int) -> torch.Tensor:
@@ -83,9 +96,8 @@ def batch(tokenizer, step: int, steps: int, seed: int) -> torch.Tensor:
     320 tokens come first; from three quarters of the first stage on they have 512.
     """
     rng = random.Random(f"{seed}-{step}")
-    first = round(FIRST * steps)
-    length = 320 if step < 0.75 * first else 512
-    stage = 1 if step < first else 2
+    stage, done, left = stage_of(step, steps)
+    length = 320 if stage == 1 and done < 0.75 * (done + left) else 512
     rows = []
     for _ in range(TOKENS_A_STEP // length):
         row: list[int] = []
