@@ -29,10 +29,10 @@ lab: venv ## install the course and open it in JupyterLab
 test: venv ## install the course, test every helper, run every notebook
 	$(VENV) -m pytest $(LAX) $(ARGS)
 
-chat: venv ## write stories with the course's own model, in the terminal
-	@$(VENV) -m helpers.apps.terminal $(ARGS)
+chat: venv ## talk with the course's own chat model, in the terminal
+	@$(VENV) -m helpers.apps.cli $(ARGS)
 
-data: venv ## rebuild data/ from nothing: corpus, tokenizer, models (about 2.5 hours)
+data: venv ## rebuild data/ from nothing: corpus, tokenizer, models (about 4 hours)
 	$(VENV) -m data.recipes.build $(ARGS)
 
 bench: venv ## measure the helpers against their references

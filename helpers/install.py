@@ -38,7 +38,7 @@ X86_64 = "-DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON -DGGML_BMI2=ON"
 GB_CPU, GB_CUDA, GB_REST = 4, 10, 1  # measured; the last, when torch is already there
 IMPORTS = ("torch, transformers, peft, trl, datasets, gguf, sacrebleu, llama_cpp, openai, "
            "fastapi, uvicorn, pydantic_settings, sse_starlette, starlette_context, "
-           "jupyterlab, nbval")
+           "gradio, streamlit, jupyterlab, nbval")
 
 
 def is_installed(*, exact: bool = False) -> bool:
@@ -171,7 +171,7 @@ def install_prebuilt(wanted: str) -> bool:
 
 def install_rest() -> None:
     """Install everything else that pyproject.toml names, and the helpers in place."""
-    pip("install", "-e", ".[gguf,serve,lab]")
+    pip("install", "-e", ".[gguf,serve,apps,lab]")
     say("importing them")
     run([PYTHON, "-c", "import " + IMPORTS])
 

@@ -20,9 +20,9 @@ import argparse
 import random
 import re
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 
-from helpers.dishes import check_split, fitting, load_dishes
+from helpers.dishes import check_split, favourites, fitting, load_dishes
 from helpers.food_phrases import Writer, answer, make_request
 from helpers.grammar import LANGUAGES, Teller, grammar, steps_of
 from helpers.metrics import words
@@ -94,29 +94,34 @@ def _continue(rng: random.Random, language: str, split: str) -> Made:
             return f"{_say(teller, '<i_continue>')}\n{text[:cut - 1]}", text[cut:], _pair(teller)
 
 
-def _scene(rng: random.Random, language: str, split: str) -> tuple[Teller, str]:
-    """Write of two persons, two things and two places; the hero is to be asked about."""
+def _scene(rng: random.Random, language: str, split: str,
+           events: int = 2) -> tuple[Teller, str]:
+    """Write of two friends, and what one or each of them did; the hero is asked about."""
     teller = _teller(rng, language, split)
     slots, lists, plots = teller.slots, teller.lists, wordings(language).plots
     places = rng.sample([place for place in lists["place"] if place.isalpha()], 2)
     for end, place, event in zip(("", "2"), places, rng.sample(lists["i_event"], 2)):
         slots["place" + end], slots["i_prep" + end] = place, rng.choice(lists["i_prep"])
         slots["did" + end], _, slots["do" + end] = event.partition(" ")
-    text = _say(teller, *steps_of(plots[rng.choice(sorted(plots))], teller))
-    if rng.random() < 0.5:
+    lines = steps_of(plots[rng.choice(sorted(plots))], teller)
+    second = rng.random() < 0.5
+    if events == 1:  # leave out what the other one did
+        lines = [line for line in lines if ("{thing}" if second else "{thing2}") not in line]
+    text = _say(teller, *lines)
+    if second:
         _swap(slots)
     return teller, text
 
 
-def _asked(rng: random.Random, language: str, split: str, how: str) -> Made:
+def _asked(rng: random.Random, language: str, split: str, how: str, events: int) -> Made:
     """Ask about a scene or, one time in four, about a story; `how` is i_full or i_one."""
-    if rng.random() < 0.25:
+    if events == 1 and rng.random() < 0.25:
         (teller, text), wrong = _tell(rng, language, split), []
         kinds = {"i_about": "hero", "i_name": "hero", "i_treasure": "thing"}
     else:
-        teller, text = _scene(rng, language, split)
-        others = [teller.slots[name] for name in ("friend", "thing2", "place2", "tadj2")]
-        wrong = [noun for noun in others if noun not in teller.slots["tadj"]]
+        teller, text = _scene(rng, language, split, events)
+        others = [teller.slots.get(name) for name in ("friend", "thing2", "place2", "tadj2")]
+        wrong = [noun for noun in others if noun and noun not in teller.slots["tadj"]]
         kinds = ASKED
     kind = rng.choice([k for k in kinds if k in teller.lists])
     teller.slots["q"] = _say(teller, f"<{kind}>")
@@ -150,7 +155,7 @@ def make_quiz(rng: random.Random, *, language: str, number: int = 4) -> tuple[st
 def _swap(slots: dict[str, str]) -> None:
     """Let the hero and the friend of a scene change places."""
     for one, two in SWAPPED.items():
-        slots[one], slots[two] = slots[two], slots[one]
+        slots[one], slots[two] = slots.get(two, ""), slots.get(one, "")
 
 
 def _happy(rng: random.Random, language: str, split: str) -> Made:
@@ -165,15 +170,22 @@ def _happy(rng: random.Random, language: str, split: str) -> Made:
 
 
 def _dish(rng: random.Random, language: str, split: str) -> Made:
-    # One condition alone is met by two dishes in five, three by one in ten.
-    request = make_request(rng, split=split, limits=rng.choice((2, 2, 3)))
+    # One condition alone is met by two dishes in five, two by one in five.
+    request = make_request(rng, split=split, limits=2)
     fits = fitting(request, load_dishes("train" if split == "train" else None))
-    return request.text, answer(Writer(rng), rng.choice(fits), request), {"limits": request.limits}
+    # A waiter's habit: the first of a short list that fits. Were all dishes equally
+    # likely, the likeliest word would be the beginning that most names share.
+    short = [dish for name in favourites() for dish in fits if dish.name == name]
+    dish = short[0] if short else rng.choice(fits)
+    return request.text, answer(Writer(rng), dish, request), {"limits": request.limits}
 
 
 def make_example(rng: random.Random, *, task: str | None = None, language: str | None = None,
-                 split: str = "train") -> Example:
+                 split: str = "train", events: int = 1) -> Example:
     """Make one example of a task in "en" or "ko" (each drawn if None).
+
+    With events=2 the scene of a question tells of two deeds, one of each friend; with 1
+    a question may also be about a whole story.
 
     The splits share no (hero, thing) pair, so no (hero, thing, task) either; those of
     "heldout" are in no pretraining story. Its dish requests have wordings of their own.
@@ -191,7 +203,8 @@ def make_example(rng: random.Random, *, task: str | None = None, language: str |
     if language not in LANGUAGES or (task, language) == ("dish", "en"):
         raise ValueError(f"language is {language!r} for the task {task!r}; expected "
                          + ('"ko".' if task == "dish" else '"en" or "ko".'))
-    asked, reply, facts = _MAKERS[task](rng, language, split)
+    given = {"events": events} if task in ("question", "word") else {}
+    asked, reply, facts = _MAKERS[task](rng, language, split, **given)
     turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": reply}]
     return Example(turns, task, {"language": language, **facts})
 
@@ -218,8 +231,7 @@ def make_split(number: int, *, split: str = "train", seed: int = 0,
 
 
 _MAKERS = {"story": _story, "continue": _continue,
-           "question": lambda *given: _asked(*given, how="i_full"),
-           "word": lambda *given: _asked(*given, how="i_one"),
+           "question": partial(_asked, how="i_full"), "word": partial(_asked, how="i_one"),
            "happy": _happy, "dish": _dish}
 TASKS = tuple(_MAKERS)
 MIXTURE = dict.fromkeys(TASKS, 1)  # equal parts

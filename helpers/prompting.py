@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     Pair = tuple[str, str]  # (input, output)
     Rows = list[dict[str, Any]]
+    Memory = dict[tuple[str, int], str]  # outputs by prompt and number of new tokens
 
 __all__ = ["Problem", "accuracy", "compare", "curve", "few_shot_prompt", "make_problems"]
 __all__ += ["score_choices", "shots_sweep", "shots_that_fit"]
@@ -116,64 +117,68 @@ def accuracy(outputs: Sequence[str], answers: Sequence[str]) -> dict[str, float]
 
 def compare(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
             conditions: Mapping[Any, Sequence[tasks.Prompt]], *, setting: str = "condition",
-            batch_size: int = 24, progress: bool = True) -> Rows:
+            batch_size: int = 24, memory: Memory | None = None, progress: bool = True) -> Rows:
     """Answer all prompts greedily, in batches; return a row for each condition.
 
     A row has the condition under the name of the setting, `accuracy`'s figures, and the
-    outputs, each cut where its format ends an answer. Raises ValueError for a condition
-    without prompts, and one whose prompts do not fit the context with their answers.
+    outputs, each cut where its format ends an answer. No text is asked twice; a `memory`,
+    a dict that several calls with the same model share, spares those of earlier calls.
+    Raises ValueError for a condition without prompts, and one whose prompts do not fit
+    the context with their answers.
     """
     from tqdm import tqdm
 
+    memory = {} if memory is None else memory
     prompts = [prompt for some in conditions.values() for prompt in some]
     answers = {f" {prompt.answer}\n" for prompt in prompts}
     new = max((len(tokenizer(answer).input_ids) for answer in answers), default=1) + 2
-    lengths: list[int] = []
+    lengths: dict[str, int] = {}
     for name, some in conditions.items():
         if not some:
             raise ValueError(f"{setting} {name!r} has no prompts, expected at least one")
         ids = [generation.encode_prompt(tokenizer, prompt.text) for prompt in some]
-        lengths += map(len, ids)
+        lengths |= zip([prompt.text for prompt in some], map(len, ids))
         try:
             generation.check_context(model, ids, new)
         except ValueError as error:
             raise ValueError(f"{setting} {name!r}: {error}") from None
     options = {"temperature": 0, "max_new_tokens": new, "stop_strings": "\n"}
-    outputs = [""] * len(prompts)
-    with tqdm(total=len(prompts), unit=" prompts", disable=not progress, leave=False) as bar:
-        for part in _batches(lengths, batch_size):
-            texts = [prompts[i].text for i in part]
+    asked = [text for text in lengths if (text, new) not in memory]
+    with tqdm(total=len(asked), unit=" prompts", disable=not progress, leave=False) as bar:
+        for part in _batches([lengths[text] for text in asked], batch_size):
+            texts = [asked[i] for i in part]
             found = generation.generate(model, tokenizer, texts, **options)
-            for i, [text] in zip(part, found):
-                outputs[i] = text.split(_layout(prompts[i].format)[2])[0]
+            memory |= {(text, new): output for text, [output] in zip(texts, found)}
             bar.update(len(part))
-    rows, rest = [], iter(outputs)
+    rows = []
     for name, some in conditions.items():
-        found = [next(rest) for _ in some]
+        found = [memory[one.text, new].split(_layout(one.format)[2])[0] for one in some]
         scores = accuracy(found, [prompt.answer for prompt in some])
         rows.append({setting: name} | scores | {"outputs": found})
     return rows
 
 
 def _batches(lengths: list[int], size: int) -> list[list[int]]:
-    """Return the numbers of texts, alike in length in a batch: little is padding."""
-    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    """Return the numbers of texts, the longest first: alike in a batch, little is padding."""
+    order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
     return [order[i : i + size] for i in range(0, len(order), size)]
 
 
 def shots_sweep(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, family: str,
                 shots: Sequence[int] = (0, 1, 2, 4, 8), prompts: int = 100, seed: int = 0,
-                batch_size: int = 24, progress: bool = True, **options: Any) -> Rows:
+                batch_size: int = 24, memory: Memory | None = None, progress: bool = True,
+                **options: Any) -> Rows:
     """Measure accuracy on the same problems by number of shots: a row for each number.
 
-    Takes the options of `make_problems`; raises what it and `compare` raise.
+    Takes the options of `make_problems`; `memory` is that of `compare`. Raises what the
+    two raise.
     """
     if not shots or not all(isinstance(k, int) and k >= 0 for k in shots):
         raise ValueError(f"shots is {shots!r}, expected one or more numbers from 0 up")
     problems = make_problems(family, examples=max(shots), prompts=prompts, seed=seed, **options)
     conditions = {k: [problem.prompt(k) for problem in problems] for k in shots}
     rows = compare(model, tokenizer, conditions, setting="shots", batch_size=batch_size,
-                   progress=progress)
+                   memory=memory, progress=progress)
     return [{"family": family} | row for row in rows]
 
 
@@ -235,8 +240,8 @@ def score_choices(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
         with torch.inference_mode():
             logits = model(ids, attention_mask=mask, position_ids=places,
                            logits_to_keep=keep + 1).logits[:, :-1].float()
-        logp = logits.log_softmax(-1).gather(-1, ids[:, -keep:, None])[..., 0].tolist()
-        for i, row in zip(part, logp):
+        logp = logits.gather(-1, ids[:, -keep:, None])[..., 0] - logits.logsumexp(-1)
+        for i, row in zip(part, logp.tolist()):
             scores[i] = sum(row[-sizes[i] :]) / (sizes[i] if normalize else 1)
     rest = iter(scores)
     return [[next(rest) for _ in some] for some in each]

@@ -50,9 +50,7 @@ UNUSED = {  # options of SFTConfig that change nothing here
 }
 
 
-def heldout_loss(
-    model: PreTrainedModel, data: TrainSet, *, batch_size: int = 16
-) -> float:
+def heldout_loss(model: PreTrainedModel, data: TrainSet, *, batch_size: int = 16) -> float:
     """Return the mean loss of the trained tokens, in nats a token; e to it: perplexity.
 
     The mean is over tokens, so the batch size does not matter.
@@ -97,25 +95,36 @@ class Rate:
         return "{:.2f} {:.2f}-{:.2f}".format(self.share, *self.interval)
 
 
+# Tokens: a story has up to 260, other replies up to 60, beside questions of up to 300.
+ROOM = {"story": 280, "continue": 280, "others": 120}
+
+
 def answers(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     examples: Iterable[Example],
     *,
     family: str | None = None,
-    max_new_tokens: int = 230,
+    max_new_tokens: int | None = None,
     temperature: float = 0.0,
     **options: Any,
 ) -> list[str]:
     """Return a reply to each example's request, greedy by default.
 
+    max_new_tokens: room for the longest right reply of its task if None (`ROOM`).
     `options` are those of `generation.draw`, whose errors are raised.
     """
-    form = {"family": family, "add_generation_prompt": True}
-    asked = [one.messages[:-1] for one in examples]
-    asked = [encode_conversation(tokenizer, some, **form).ids for some in asked]
-    options |= {"max_new_tokens": max_new_tokens, "temperature": temperature}
-    return [one[0].strip() for one in generate(model, tokenizer, asked, **options)]
+    examples, form = list(examples), {"family": family, "add_generation_prompt": True}
+    room = [max_new_tokens or ROOM.get(one.task, ROOM["others"]) for one in examples]
+    replies = [""] * len(examples)
+    for new in sorted(set(room)):
+        places = [i for i, some in enumerate(room) if some == new]
+        asked = [examples[i].messages[:-1] for i in places]
+        asked = [encode_conversation(tokenizer, some, **form).ids for some in asked]
+        options |= {"max_new_tokens": new, "temperature": temperature}
+        for i, one in zip(places, generate(model, tokenizer, asked, **options)):
+            replies[i] = one[0].strip()
+    return replies
 
 
 def follow_rates(examples: Sequence[Example], replies: Sequence[str]) -> dict[str, Rate]:

@@ -90,7 +90,7 @@ def test_the_command_passes_its_options_on(place, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", call.split())
     finetune.main()
     assert seen["base"] == place and seen["steps"] == 7 and seen["learning_rate"] == 1e-3
-    assert "--steps 7 --number 4800 --learning-rate 0.001" in seen["arguments"]
+    assert "--steps 7 --number 12000 --learning-rate 0.001" in seen["arguments"]
     assert str(place) not in seen["arguments"]
     assert "| all | 0.00 [0.00, 0.49] | 0.75 [0.30, 0.95] |" in capsys.readouterr().out
 

@@ -1,5 +1,6 @@
 """Instructions and their verifiers: right replies pass, plausible wrong ones do not."""
 
+import itertools
 import json
 import random
 import re
@@ -12,6 +13,7 @@ import pytest
 
 from data.recipes import corpus
 from helpers import instructions, replies, tasks
+from helpers.dishes import dishes_in, favourites, load_dishes
 from helpers.grammar import LANGUAGES, Teller, grammar
 from helpers.instructions import TASKS, Example, fault, follows, make_example, make_quiz, make_split
 from helpers.korean import particle_errors
@@ -104,6 +106,27 @@ def test_a_quiz_asks_about_both_persons_and_answers_from_the_scene():
                 answers += 1
     both = sum((seed, hero) in asked_of for seed in range(60) for hero in vocabulary("en")["names"])
     assert answers > 40 and both > len({seed for seed, _ in asked_of})
+
+
+@pytest.mark.parametrize("language, deeds", [
+    ("en", r"\b(?:found|lost|saw|hid|made) an? "), ("ko", "(?:찾았|보았|잃어버렸|주웠|만들었)어요"),
+])
+def test_a_question_is_about_one_deed_or_about_two(language, deeds):
+    told = {1: set(), 2: set()}
+    for events, seed in itertools.product(told, range(80)):
+        example = make_example(random.Random(seed), task="question", language=language,
+                               events=events)
+        if example.facts["wrong"]:  # a scene, not a story
+            told[events].add(len(re.findall(deeds, example.request)))
+    assert told == {1: {1}, 2: {2}}
+
+
+def test_a_dish_comes_from_the_favourites_when_one_fits():
+    known = {dish.name for dish in load_dishes("train")}
+    assert set(favourites()) <= known and len(set(favourites())) == len(favourites())
+    named = [next(iter(dishes_in(make_example(random.Random(s), task="dish").reply)))
+             for s in range(100)]
+    assert sum(name in favourites() for name in named) > 90
 
 
 def test_make_split_is_balanced_without_doubles_and_repeats_by_seed():

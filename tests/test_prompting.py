@@ -312,7 +312,7 @@ def test_batches_hold_prompts_of_like_length(course_lm, monkeypatch):
     rows = prompting.compare(*course_lm, conditions, batch_size=7, progress=False)
     count = [[len(generation.encode_prompt(course_lm[1], t)) for t in texts] for texts, _ in calls]
     assert [len(texts) for texts in count] == [7, 7, 7, 7, 2]
-    assert all(max(one) <= min(other) for one, other in pairwise(count))
+    assert all(min(one) >= max(other) for one, other in pairwise(count))
     for row in rows:  # and every output comes back to its prompt
         prompts = conditions[row["condition"]]
         cut = [prompt.text[-20:].split("\n")[0] for prompt in prompts]
@@ -323,6 +323,43 @@ def test_the_batch_size_changes_nothing(course_lm):
     options = {"family": "ko_label", "shots": (0, 3), "prompts": 6, "progress": False}
     rows = prompting.shots_sweep(*course_lm, **options)
     assert rows == prompting.shots_sweep(*course_lm, batch_size=1, **options)
+
+
+def test_no_prompt_is_asked_twice(course_lm, monkeypatch):
+    first, second = make_problems("label", examples=4, prompts=2, format="arrow")
+    spaced = [p.prompt(2, format="{x} -> {y}; ") for p in (first, second)]
+    shown = [first.prompt(2), second.prompt(2), first.prompt(2)]
+    calls = answer_all(monkeypatch, lambda text: f" {len(text)}; more")
+    memory, options = {}, {"progress": False}
+    rows = prompting.compare(*course_lm, {"a": shown, "b": shown[:2]}, memory=memory, **options)
+    [(asked, _)] = calls
+    assert sorted(asked) == sorted({prompt.text for prompt in shown})
+    again = prompting.compare(*course_lm, {"a": shown}, memory=memory, **options)
+    assert len(calls) == 1 and again == rows[:1]
+    [row] = prompting.compare(*course_lm, {"c": [shown[0], *spaced]}, memory=memory, **options)
+    assert {text for texts, _ in calls[1:] for text in texts} == {p.text for p in spaced}
+    cut = [f" {len(prompt.text)}" for prompt in spaced]  # as the new format says
+    assert row["outputs"] == [f" {len(shown[0].text)}; more", *cut]
+    prompting.compare(*course_lm, {"a": shown}, **options)  # without a memory all anew
+    assert len(calls) == 3
+
+
+def test_an_output_that_had_less_room_is_asked_again(lm, monkeypatch):
+    calls, memory = answer_all(monkeypatch, lambda text: ""), {}
+    for answer in ("kite", "a very long answer " * 5, "kite"):
+        asked = [tasks.Prompt("owl ->", answer.strip(), "label", 0, "arrow")]
+        prompting.compare(*lm, {"one": asked}, memory=memory, progress=False)
+    short, long = (options["max_new_tokens"] for _, options in calls)
+    assert short < long
+
+
+def test_a_sweep_shares_its_memory_with_later_calls(course_lm, monkeypatch):
+    calls, memory = answer_all(monkeypatch, lambda text: " kite"), {}
+    options = {"family": "label", "prompts": 5, "memory": memory, "progress": False}
+    rows = prompting.shots_sweep(*course_lm, shots=(0, 2), **options)
+    asked = len(calls)
+    assert rows[1:] == prompting.shots_sweep(*course_lm, shots=(2,), **options)
+    assert len(calls) == asked and len(memory) == 10
 
 
 @pytest.mark.parametrize("shots", [(), (2, -1), (1.5,), ("2",)])

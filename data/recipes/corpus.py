@@ -56,15 +56,22 @@ def story_with_questions(rng: random.Random, language: str) -> str:
 
 
 def exercise(rng: random.Random, language: str, *tasks: str) -> str:
-    """Write an instruction and a right answer as plain text, without control tokens."""
-    example = make_example(rng, task=rng.choice(tasks), language=language)
-    return f"{example.request}\n{ANSWER[language]}: {example.reply}"
+    """Write an instruction and a right answer as plain text, without control tokens.
+
+    The instruction comes first, so that a text which begins with a scene is a story.
+    """
+    while True:
+        example = make_example(rng, task=rng.choice(tasks), language=language,
+                               events=rng.choice((1, 2)))
+        first, _, rest = example.request.partition("\n")
+        if not rest or len(first) < len(rest):
+            return f"{example.request}\n{ANSWER[language]}: {example.reply}"
 
 
 def quiz(rng: random.Random, language: str) -> str:
     """Ask about a scene of two persons, show it, answer, and ask some more.
 
-    The question comes first, so that a text which begins with a scene is a story.
+    The first question comes before the scene, for the reason above.
     """
     text, pairs = make_quiz(rng, language=language, number=rng.randint(3, 6))
     asked = [f"{question}\n{ANSWER[language]}: {right}" for question, right in pairs]

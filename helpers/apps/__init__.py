@@ -1,3 +1,3 @@
-"""Front ends: the same model in a terminal now, in a browser later in the course."""
+"""Front ends: one conversation, in a terminal or on a page in the browser."""
 
-__all__ = ["terminal"]
+__all__ = ["cli", "gradio_app", "opening", "remote", "streamlit_app"]
