@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from data.recipes import corpus
-from helpers import instructions, replies, tasks
+from helpers import instructions, replies, sft, tasks
 from helpers.dishes import dishes_in, favourites, load_dishes
 from helpers.grammar import LANGUAGES, Teller, grammar
 from helpers.instructions import TASKS, Example, fault, follows, make_example, make_quiz, make_split
@@ -316,6 +316,13 @@ def test_an_example_fits_in_the_context():
     for example in everything():
         turns = [f"<|{m['role']}|>\n{m['content']}</s>\n" for m in example.messages]
         assert len(pieces("<s>" + "".join(turns))) <= 400, example
+
+
+def test_there_is_room_for_every_right_reply():
+    for example in everything():
+        room = sft.ROOM.get(example.task, sft.ROOM["others"])
+        asked = f"<s><|user|>\n {example.request}</s>\n<|assistant|>\n"
+        assert len(pieces(" " + example.reply)) < room <= 512 - len(pieces(asked)), example
 
 
 @lru_cache(maxsize=None)
