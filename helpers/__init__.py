@@ -17,11 +17,13 @@ __all__ = [
     "pip_runner",  # pip inside .venv, with progress and one sentence of error
     "install",  # makes .venv: `make lab` and `make test` begin with it
     "versions",  # pins, what is installed, the set-up cell
+    "badges",  # the name of a fork, in every badge and link
     "runtime",  # device, tier, dtype, seeds, meters
     "fingerprints",  # which base is this? hashes of its weights
     "adapters",  # saved, loaded and merged onto the right base only
     "models",  # roles, loading, sizes
     "data_utils",  # JSON lines, with clear errors
+    "model_card",  # what a model is and what was measured, from a run
     "grammar",  # lists and plots in plain text, expanded
     "korean",  # particles that agree with the sound before them
     "tales",  # stories and their verifier
@@ -29,6 +31,7 @@ __all__ = [
     "tasks",  # few-shot documents, prompts and their scores
     "dishes",  # dishes, what is asked for, and their verifier
     "food_phrases",  # Korean phrases about dishes
+    "menu_lookup",  # a query in fixed words, and the dish that it finds
     "menus",  # requests, dialogues and documents about dishes
     "sampling",  # pure functions on logits
     "decoding",  # one batch, token by token
@@ -37,6 +40,7 @@ __all__ = [
     "rouge",  # ROUGE-L and near-duplicates by it
     "seed_tasks",  # tasks as a numbered prompt, and back again
     "self_instruct",  # a teacher's tasks: asked, parsed, kept or dropped
+    "teacher",  # who is asked: any endpoint like OpenAI's
     "variants",  # the shots of a prompt in other orders, mixes and choices
     "prompting",  # few-shot prompts and how often they work
     "messages",  # conversations as lists of messages
@@ -57,6 +61,8 @@ __all__ = [
     "sft_data",  # conversations as ids and labels
     "training",  # a trainer that can be stopped and gone on with
     "sft",  # supervised fine-tuning
+    "menu_tasks",  # what a menu chatbot is asked, and its rules
+    "menu_bot",  # a model that looks dishes up
     "dpo_data",  # pairs of replies as ids
     "dpo",  # the loss on pairs, and training with it
     "rewards",  # what a tuned model prefers, and how far it moved
@@ -69,6 +75,7 @@ __all__ = [
     "serving_app",  # llama.cpp's server, with what it lacks
     "serving",  # start it, ask it, stop it
     "bandwidth",  # the speed of memory, and what it allows
+    "knobs",  # llama.cpp's settings: what they cost, what they write
     "formats",  # one model in eleven formats, measured
     "acceptance_trial",  # a GGUF file, opened to be judged
     "acceptance_file",  # what it says of itself
@@ -78,6 +85,8 @@ __all__ = [
     "sweeps",  # a table and a curve for one setting
     "widgets",  # sliders, or examples where nobody can move them
     "plotting",  # the house style and figures with alt text
+    "menu_data",  # a teacher's tasks for it, checked, and its pairs
+    "menu_scores",  # how often a menu chatbot is right
     "live",  # a loss curve that grows while one looks
     "checks",  # what a check is, and where to find check_NN_k
     "checks_00",  # the checks of each notebook
@@ -87,6 +96,8 @@ __all__ = [
     "checks_04",
     "checks_05",
     "checks_06",
+    "checks_07",
+    "checks_08",
     "apps",  # the chat front ends
 ]
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedModel
 
-__all__ = ["check_adapter", "is_adapter", "load_adapter", "merge", "refuse_wrapped"]
-__all__ += ["replace_folder", "save_adapter"]
+__all__ = ["check_adapter", "is_adapter", "load_adapter", "merge", "newest"]
+__all__ += ["refuse_wrapped", "replace_folder", "save_adapter"]
 
 # bitsandbytes, when imported, misses a kernel for some CPUs aloud; nothing needs it.
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
@@ -140,6 +140,22 @@ def merge(
     else:
         merged.base_fingerprint = merged_fingerprint(merged, mark, file, lora_alpha=alpha)
     return merged
+
+def newest(base: PreTrainedModel, folder: str | Path) -> Path | None:
+    """Return the newest whole adapter in `folder`/*/adapter that was trained on `base`.
+
+    Folders of runs are named by their time. None if there is no such adapter: nothing
+    was trained, or the base is another one by now.
+    """
+    mark = fingerprint(base)
+    for place in sorted(Path(folder).glob("*/adapter"), reverse=True):
+        try:
+            found = check_adapter(place)["fingerprint"]
+        except (FileNotFoundError, ValueError):  # half-written: an older one may be whole
+            continue
+        if same_base(found, mark):
+            return place
+    return None
 
 
 def replace_folder(folder: Path, write: Callable[[Path], None]) -> None:

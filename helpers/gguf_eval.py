@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from helpers.sft_data import TrainSet
 
-__all__ = ["Agreement", "heldout_loss", "logits", "nats_per_token", "perplexity"]
-__all__ += ["verify"]
+__all__ = ["Agreement", "hard_texts", "heldout_loss", "logits", "nats_per_token"]
+__all__ += ["perplexity", "verify"]
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,23 @@ def verify(
     tokens = sum(map(len, ids)) - start * len(ids)
     found = (tokens, tuple(different), tuple(special), positions, first)
     return Agreement(len(texts), *found, error, float16_error)
+
+def hard_texts(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, seed: int = 0
+) -> list[str]:
+    """Return two texts for each: words in wild order with control tokens, and emoji.
+
+    A control token that is typed has to stay text. The same seed gives the same texts.
+    """
+    import random
+
+    dice, made = random.Random(seed), []
+    for text in texts:
+        words = [*text.split(" "), *tokenizer.all_special_tokens]
+        made.append(" ".join(dice.sample(words, k=min(8, len(words)))) + "</s>")
+        signs = (chr(dice.randrange(0x1F300, 0x1F700)) for _ in range(3))
+        made.append(text + "".join(signs))
+    return made
 
 
 def perplexity(llm: Llama, texts: Sequence[str], *, ended: bool = False) -> float:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from helpers.dishes import FOLDER as MENUS
-from helpers.dishes import Request, satisfies
+from helpers.dishes import Request, dishes_in, satisfies
 from helpers.grammar import Grammar, grammar
 from helpers.metrics import words
 from helpers.tales import ENDINGS, vocabulary
@@ -30,6 +30,8 @@ TURN = {"en": re.compile(r"\b(?:but|then|again|back|soon|until|later)\b", re.I),
 # What makes "sad" say the opposite, before it or after it.
 NOT = {"en": (r"(?:\b(?:not|no longer)\s+|n't\s+)(?:\w+\s+)?", "(?!)"),
        "ko": (r"(?<![가-힣])안 ", "[가-힣]{0,3}지 ?(?:않|못)")}
+# What a menu chatbot says of itself when it is asked for something else.
+OFFER = re.compile("(?:음식|메뉴|먹을지|좋을지|한국어로)[^.!?]*(?:추천|도와|골라|답할 수|물어봐)|추천[^.!?]*(?:있어요|드려요)")
 VERB = r"\b(?:is|was|are|were|did|had|has|\w+ed|(?:it|that|he|she)['’]s|{})\b"
 
 
@@ -205,14 +207,29 @@ def _happy_fault(text: str, facts: dict, request: str) -> str:
 
 
 def _dish_fault(text: str, facts: dict, request: str) -> str:
-    verdict = satisfies(text, Request("", **facts["limits"]))
+    named_before = facts.get("exclude", ())
+    verdict = satisfies(text, Request("", **facts["limits"], exclude=named_before))
     return "" if verdict else verdict.reason
+
+
+def _none_fault(text: str, facts: dict, request: str) -> str:
+    if dishes_in(text):
+        return "it recommends a dish"
+    return "" if re.search("없", text) else "it does not say that there is none"
+
+
+def _scope_fault(text: str, facts: dict, request: str) -> str:
+    """A question that is not about food wants no dish, and a word on what can be done."""
+    if dishes_in(text):
+        return "it recommends a dish"
+    return "" if OFFER.search(text) else "it does not say what it can do"
 
 
 _FAULTS: dict[str, Callable[[str, dict, str], str]] = {
     "story": lambda text, facts, request: story_fault(text, facts),
     "continue": _continue_fault, "question": _question_fault, "word": _word_fault,
-    "happy": _happy_fault, "dish": _dish_fault,
+    "happy": _happy_fault, "dish": _dish_fault, "again": _dish_fault, "scope": _scope_fault,
+    "none": _none_fault, "talk": lambda text, facts, request: "",
 }
 
 

@@ -15,6 +15,7 @@ import threading
 import time
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers.versions import ROOT, check_kernel, kernel_warning, version_table
@@ -26,6 +27,7 @@ __all__ = [
     "HERE",
     "Meter",
     "ROOT",
+    "RUNS",
     "Runtime",
     "TIERS",
     "check_kernel",
@@ -39,6 +41,8 @@ __all__ = [
 ]
 
 TIERS = ("embedded", "hub")
+# What a learner makes: elsewhere if the course lies in a folder that is read-only.
+RUNS = Path(os.environ.get("COURSE_RUNS") or ROOT / "runs").expanduser().resolve()
 HERE = "[this machine]"  # opens every printed line that differs between machines
 
 

@@ -42,10 +42,15 @@ class Run:
     tokens: int = 0  # read, without padding
     cells: int = 0  # read, with padding
 
-    def curve(self, name: str = "loss") -> tuple[list[int], list[float]]:
-        """Return (steps, values) of "loss", "heldout", "learning_rate" or "grad_norm"."""
+    def curve(self, name: str = "loss", *, every: int = 1) -> tuple[list[int], list[float]]:
+        """Return (steps, values) of "loss", "heldout", "learning_rate" or "grad_norm".
+
+        Each value is the mean of `every` rows, at the last one's step; a rest is left out.
+        """
         rows = [row for row in self.history if name in row]
-        return [row["step"] for row in rows], [row[name] for row in rows]
+        parts = [rows[i : i + every] for i in range(0, len(rows) + 1 - every, every)]
+        values = [sum(row[name] for row in part) / every for part in parts]
+        return [part[-1]["step"] for part in parts], values
 
 
 def hardware(model: PreTrainedModel) -> dict[str, Any]:

@@ -24,6 +24,8 @@ __all__ = [
     "install_on_colab",
     "kernel_warning",
     "pins",
+    "repository",
+    "setup_cell",
     "version_rows",
     "version_table",
 ]
@@ -31,19 +33,45 @@ __all__ = [
 ROOT = Path(__file__).resolve().parent.parent  # the course's folder
 NEVER_MOVED = ("numpy", "torch")  # on Colab, even before the kernel loads them
 
-SETUP_CELL = """\
+
+
+def repository(root: Path = ROOT) -> str:
+    """Return owner/name of the course on GitHub: the Repository line of pyproject.toml.
+
+    Raises ValueError if it has none.
+
+    >>> repository().count("/")
+    1
+    """
+    text = (root / "pyproject.toml").read_text(encoding="utf-8")
+    found = re.search(r'^Repository = "https://github\.com/([\w.-]+/[\w.-]+)"', text, re.M)
+    if not found:
+        raise ValueError(
+            'pyproject.toml has no line `Repository = "https://github.com/owner/name"`: '
+            "restore it"
+        )
+    return found.group(1)
+
+
+def setup_cell(repo: str) -> str:
+    """Return the first code cell of every notebook of a repository owner/name."""
+    name = repo.split("/")[1]
+    return f"""\
 # Set-up, the same in every notebook: there is nothing to change here.
 import os
 import sys
 from pathlib import Path
 
-repo, colab = "tiny-tale/tiny-tale-course", "google.colab" in sys.modules
-if colab and not Path("tiny-tale-course").exists():
-    os.system(f"git clone -q --depth 1 https://github.com/{repo}")
-roots = [Path.cwd(), *Path.cwd().parents, Path("tiny-tale-course").resolve()]
+repo, colab = "{repo}", "google.colab" in sys.modules
+if colab and not Path("{name}").exists():
+    os.system(f"git clone -q --depth 1 https://github.com/{{repo}}")
+roots = [Path.cwd(), *Path.cwd().parents, Path("{name}").resolve()]
 sys.path[:0] = [str(p) for p in roots if (p / "helpers/runtime.py").exists()]
 from helpers import runtime
 runtime.check_kernel(install=colab)"""
+
+
+SETUP_CELL = setup_cell(repository())
 
 
 class KernelError(RuntimeError):

@@ -282,3 +282,19 @@ def test_a_4_bit_model_from_elsewhere_has_no_fingerprint(tmp_path):
     )
     with pytest.raises(ValueError, match="expected one that `lora.load_4bit`"):
         lora.attach(model)
+
+
+def test_the_newest_adapter_of_this_base(saved, tmp_path):
+    assert adapters.newest(base(), tmp_path / "nothing here") is None
+    for name in ("2026-01-02_09-00-00", "2026-01-01_10-00-00"):
+        shutil.copytree(saved[0], tmp_path / name / "adapter")
+    (tmp_path / "short" / "checkpoint-12").mkdir(parents=True)
+    newest = tmp_path / "2026-01-02_09-00-00" / "adapter"
+    assert adapters.newest(base(), tmp_path) == newest
+    other = base()
+    with torch.no_grad():
+        other.model.layers[1].mlp.down_proj.weight[3, 5] += 0.01
+    assert adapters.newest(other, tmp_path) is None
+    (newest / "adapter_model.safetensors").unlink()  # half-written
+    found = adapters.newest(base(), tmp_path)
+    assert found == tmp_path / "2026-01-01_10-00-00" / "adapter"

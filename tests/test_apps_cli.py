@@ -168,9 +168,9 @@ def test_save_writes_what_load_reads(talk, tmp_path, monkeypatch):
     again = ChatSession(Parrot())
     again.load(path)
     assert again.messages == session.messages
-    monkeypatch.setattr(cli.runtime, "ROOT", tmp_path)
+    monkeypatch.setattr(cli.runtime, "RUNS", tmp_path)
     out, _, _ = talk("Hi.", "/save", "exit")
-    [log] = (tmp_path / "runs" / "chats").iterdir()
+    [log] = (tmp_path / "chats").iterdir()
     assert f"Saved to {log}." in out
 
 

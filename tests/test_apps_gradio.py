@@ -208,3 +208,25 @@ def test_importing_the_front_ends_loads_nothing_heavy():
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_korean_page_speaks_korean_and_keeps_a_log(model, tmp_path):
+    from gradio_client import Client
+
+    options = {"labels": gradio_app.KOREAN, "logs": tmp_path, "max_new_tokens": 100}
+    page = gradio_app.make_page(model, title="오늘 뭐 먹지?", examples=[], **options)
+    gradio_app.launch(page)
+    try:
+        words = str(page.get_config_file())
+        buttons = [gradio_app.KOREAN[name] for name in ("send", "stop", "again", "clear")]
+        assert all(word in words for word in buttons)
+        assert "'Send'" not in words and "Nothing said" not in words
+        client = Client(page.local_url, verbose=False, analytics_enabled=False)
+        assert client.predict("안녕하세요", api_name="/send")[2].endswith("걸렸어요.")
+        assert "메시지를 적어 주세요." in client.predict("  ", api_name="/send")[2]
+        [log] = tmp_path.iterdir()
+        assert [json.loads(line).get("content") for line in log.open()][1] == "안녕하세요"
+        model.encode = lambda messages: "x" * 10_000
+        assert "메시지가 너무 길어요" in client.predict("가" * 10_000, api_name="/send")[2]
+    finally:
+        page.close(verbose=False)

@@ -26,7 +26,7 @@ def place(tmp_path_factory):
     return folder
 
 
-OPTIONS = {"steps": 2, "number": 24, "heldout": 6, "r": 2, "progress": False}
+OPTIONS = {"steps": 2, "number": 24, "lookups": 12, "heldout": 6, "r": 2, "progress": False}
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +35,13 @@ def made(place, tmp_path_factory):
     folder, run = place.with_name("tiny-chat"), tmp_path_factory.mktemp("run")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(finetune, "measure", short)
+        patch.setattr(finetune, "measure_lookups", lookups)
         rates = finetune.finetune(place, folder, run=run, **OPTIONS)
     return folder, run, rates
+
+
+def lookups(place, seed=0):
+    return {"dish": sft.Rate(2, 3)}
 
 
 def short(place, examples):
@@ -64,12 +69,14 @@ def test_the_adapter_is_small_whole_and_on_its_base(place, made):
 
 def test_the_card_tells_what_was_measured(made):
     card = (made[0] / "README.md").read_text("utf-8")
-    assert "base_model: tiny-base" in card and "2 steps of 8, 24 examples" in card
+    assert "base_model: tiny-base" in card and "2 steps of 8, 48 examples" in card
     assert finetune.table(made[2]) in card and "None" not in card
+    assert finetune.table({"tuned": lookups(None)}) in card
 
 
 def test_a_finished_run_is_not_trained_again(place, made, tmp_path, monkeypatch):
     monkeypatch.setattr(finetune, "measure", short)
+    monkeypatch.setattr(finetune, "measure_lookups", lookups)
     before = (made[0] / "adapter_model.safetensors").read_bytes()
     finetune.finetune(place, place.with_name("again"), run=made[1], **OPTIONS)
     assert (place.with_name("again") / "adapter_model.safetensors").read_bytes() == before
@@ -90,7 +97,7 @@ def test_the_command_passes_its_options_on(place, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", call.split())
     finetune.main()
     assert seen["base"] == place and seen["steps"] == 7 and seen["learning_rate"] == 1e-3
-    assert "--steps 7 --number 12000 --learning-rate 0.001" in seen["arguments"]
+    assert "--steps 7 --number 13600 --lookups 4400 --learning-rate 0.001" in seen["arguments"]
     assert str(place) not in seen["arguments"]
     assert "| all | 0.00 [0.00, 0.49] | 0.75 [0.30, 0.95] |" in capsys.readouterr().out
 
@@ -117,7 +124,7 @@ chat = pytest.mark.skipif(
 def test_the_shipped_chat_model_is_small_and_follows_more_than_its_base():
     folder = models.locate("chat")
     weights = folder / "adapter_model.safetensors"
-    assert weights.stat().st_size <= 2_000_000 and (folder / "README.md").is_file()
+    assert weights.stat().st_size <= 3_000_000 and (folder / "README.md").is_file()
     model, tokenizer = models.load("chat")
     examples = instructions.make_split(24, split="heldout", seed=1)
     replies = sft.answers(model, tokenizer, examples)

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from helpers import gguf_utils, metrics, sft
-from helpers.gguf_eval import heldout_loss, logits, nats_per_token, perplexity, verify
+from helpers.gguf_eval import hard_texts, heldout_loss, logits, nats_per_token
+from helpers.gguf_eval import perplexity, verify
 from helpers.gguf_utils import write_gguf
 from helpers.llama_cpp_utils import load_llama, quantize
 from helpers.sft_data import encode_rows
@@ -162,3 +163,15 @@ def test_bad_input_says_what_was_expected(llm, tmp_path):
     last = opened(small_pair(), tmp_path / "a.gguf", logits_all=False)
     with pytest.raises(ValueError, match="load it with logits_all=True"):
         perplexity(last, TEXTS)
+
+
+def test_hard_texts_hold_control_tokens_and_emoji():
+    tokenizer, texts = shipped_tokenizer(), ["Lily found a kite.", "여우가 웃었어요"]
+    made = hard_texts(tokenizer, texts * 20)
+    assert len(made) == 80 and made == hard_texts(tokenizer, texts * 20)
+    assert made != hard_texts(tokenizer, texts * 20, seed=1)
+    wild, signed = made[::2], made[1::2]
+    assert all(text.endswith("</s>") for text in wild)
+    assert any("<|user|>" in text and "kite." in text for text in wild)
+    for text, plain in zip(signed, texts * 20):
+        assert text[:-3] == plain and all(0x1F300 <= ord(c) < 0x1F700 for c in text[-3:])

@@ -72,7 +72,7 @@ def test_make_help_lists_every_target() -> None:
         pytest.skip("make is not installed")
     done = subprocess.run(["make", "-s"], cwd=ROOT, capture_output=True, text=True)
     assert re.findall(r"make (\w+)", done.stdout) == TARGETS
-    assert set(TARGETS) == {"help", "lab", "test", "chat", "data", "bench", "clean"}
+    assert set(TARGETS) == {"help", "lab", "test", "chat", "data", "bench", "badges", "clean"}
     for target in TARGETS:
         assert f"make {target}" in README, f"README does not name make {target}"
 
@@ -95,9 +95,16 @@ def test_what_is_ready_and_what_is_not_is_said_alike_everywhere() -> None:
     rest = [number for number in planned if number not in ready]
 
     def span(numbers: list[str]) -> str:
-        return " to ".join(dict.fromkeys((numbers[0], numbers[-1])))
+        """Write 00, 01, 02, 06 as "00 to 02, 06"."""
+        runs: list[list[str]] = []
+        for number in numbers:
+            if runs and int(number) == int(runs[-1][-1]) + 1:
+                runs[-1].append(number)
+            else:
+                runs.append([number])
+        return ", ".join(" to ".join(dict.fromkeys((r[0], r[-1]))) for r in runs)
 
-    assert planned == [*ready, *rest], "the notebooks are made in their order"
+    assert planned == sorted([*ready, *rest])
     line = f"Ready: {span(ready)}." + (f" In preparation: {span(rest)}." if rest else "")
     assert f"\n\n*{line}*\n\n" in README, f"under the title should stand: *{line}*"
     to_come = re.search(r"To come:([^.]*)\.", README)

@@ -1,6 +1,9 @@
 """Tests of helpers.runtime: what is chosen for which machine, seeds and meters."""
 
+import os
 import random
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 
@@ -170,3 +173,15 @@ def test_a_printed_meter_is_marked_as_of_this_machine():
     assert str(meter) == "[this machine] 3.2 s, 1,234 MB at the peak"
     meter.gpu_mb = 20
     assert str(meter).endswith(", 20 MB of the GPU")
+
+
+@pytest.mark.parametrize("name", ["", "elsewhere"])
+def test_what_a_learner_makes_can_lie_elsewhere(name, tmp_path):
+    folder = tmp_path / name if name else ""
+    code = "from helpers import runtime; print(runtime.RUNS)"
+    environment = os.environ | {"COURSE_RUNS": str(folder)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=runtime.ROOT,
+        capture_output=True, text=True, check=True,
+    )
+    assert done.stdout.strip() == str(folder or runtime.ROOT / "runs")

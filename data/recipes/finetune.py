@@ -1,11 +1,12 @@
 """Fine-tune Tiny Tale into the chat model: a LoRA adapter on the 4-bit base.
 
 The steps are those of notebook 04: instructions with right answers, the base in NF4,
-an adapter of rank 16 on all linear layers, the loss on the answers alone. Then requests
+an adapter on all linear layers, the loss on the answers alone. It also learns to look a
+dish up, as chat models learn to call functions; notebook 08 needs that. Then requests
 that were held out are answered by the base and by base + adapter, both in full
 precision, and the replies that do as asked are counted.
 
-Run it:  python -m data.recipes.finetune --steps 1500     (goes on where it stopped)
+Run it:  python -m data.recipes.finetune     (goes on where it stopped)
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from helpers import adapters, instructions, lora, models, sft, sft_data
-from helpers.runtime import ROOT, seed_everything
+from helpers import adapters, instructions, lora, menu_bot, menu_scores, menu_tasks
+from helpers import models, sft, sft_data
+from helpers.runtime import ROOT, RUNS, seed_everything
 
 # Parts of each task to learn from: more of what is harder.
-MIXTURE = {"story": 2, "continue": 1, "question": 2, "word": 2, "happy": 1, "dish": 3}
+MIXTURE = {"story": 2, "continue": 1, "question": 2, "word": 2, "happy": 1, "dish": 2}
 CARD = """\
 ---
 license: cc0-1.0
@@ -33,7 +35,8 @@ base_model: {base}
 
 A LoRA adapter that makes {title} do as asked: tell a story about X and Y, go on with
 one, answer a question about it in a sentence or in one word, turn a sad sentence happy,
-recommend a dish (Korean). Notebook 04 shows each step.
+recommend a dish (Korean). Notebook 04 shows each step. It can also turn a request
+for a dish into a query and answer from a card (Korean), which notebook 08 builds on.
 
 | | |
 |---|---|
@@ -60,11 +63,15 @@ greedily; a verifier (`helpers.replies`) reads each reply. 95% intervals in brac
 
 {table}
 
+Looking a dish up (`helpers.menu_tasks`), held-out wordings, one to three conditions:
+
+{menu_table}
+
 Loss on the held-out answers: {before:.3f} nats a token before, {after:.3f} after.
 
 ## Limits
 
-It knows these six tasks and no others, and inherits every limit of its base. The table
+It knows these tasks and no others, and inherits every limit of its base. The table
 says how often it fails. A reply that passes does as asked, which does not make it a
 good story.
 """
@@ -76,6 +83,13 @@ def measure(place: Path, examples: list, *, progress: bool = True) -> dict[str, 
     return sft.follow_rates(
         examples, sft.answers(model, tokenizer, examples, progress=progress)
     )
+
+
+def measure_lookups(place: Path, *, seed: int = 0) -> dict[str, sft.Rate]:
+    """Return how often a folder's model, with a menu to look things up in, is right."""
+    model, tokenizer = models.load(place)
+    menu = menu_tasks.make_heldout(seed=seed)
+    return menu_scores.score(menu, menu_bot.answers(model, tokenizer, menu)[0])
 
 
 def table(rates: Mapping[str, Mapping[str, sft.Rate]]) -> str:
@@ -100,10 +114,11 @@ def finetune(
     folder: Path,
     *,
     run: Path,
-    steps: int = 1500,
-    number: int = 12000,
-    learning_rate: float = 2e-3,
-    r: int = 16,
+    steps: int = 2800,
+    number: int = 13600,
+    lookups: int = 4400,
+    learning_rate: float = 1.5e-3,
+    r: int = 24,
     heldout: int = 240,
     seed: int = 0,
     dtype: str = "float16",
@@ -112,16 +127,17 @@ def finetune(
 ) -> dict[str, dict[str, sft.Rate]]:
     """Train an adapter on `base`, write it to `folder`, and measure both.
 
-    Checkpoints go to `run`; the next call goes on from the last. `number` examples to
-    learn from, `heldout` requests to measure with (the same number for each task).
+    Checkpoints go to `run`; the next call goes on from the last. `number` examples and
+    `lookups` tasks of two steps to learn from, `heldout` requests to measure with (the same number for each task).
     """
     import torch
 
     seed_everything(seed)
     model, tokenizer = lora.load_4bit(base)
-    train = sft_data.encode_rows(
-        tokenizer, instructions.make_split(number, seed=seed, mixture=MIXTURE)
-    )
+    rows = [*instructions.make_split(number, seed=seed, mixture=MIXTURE)]
+    if lookups:
+        rows += (row for task in menu_tasks.make_split(lookups, seed=seed) for row in task.rows)
+    train = sft_data.encode_rows(tokenizer, rows)
     held = instructions.make_split(heldout, split="heldout", seed=seed)
     answers = sft_data.encode_rows(tokenizer, held)
     print(f"to learn from: {train}", flush=True)
@@ -154,6 +170,7 @@ def finetune(
     facts |= {"alpha": 2 * r, "params": models.stored_params(folder), "dtype": dtype}
     facts |= {"steps": steps, "rows": len(train.rows), "rate": learning_rate}
     facts |= {"arguments": arguments, "before": before, "after": after}
+    facts["menu_table"] = table({"tuned": measure_lookups(folder, seed=seed)})
     card = CARD.format(table=table(rates), **facts)
     (folder / "README.md").write_text(card, encoding="utf-8")
     return rates
@@ -165,17 +182,18 @@ def main() -> None:
     parser.add_argument("--base", type=Path, default=shipped / "tiny-tale")
     parser.add_argument("--folder", type=Path, default=shipped / "tiny-tale-chat",
                         help="beside the base; loading looks for it there")
-    parser.add_argument("--run", type=Path, default=ROOT / "runs/finetune")
-    parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--number", type=int, default=12000, help="examples to learn from")
-    parser.add_argument("--learning-rate", type=float, default=2e-3)
-    parser.add_argument("--r", type=int, default=16)
+    parser.add_argument("--run", type=Path, default=RUNS / "finetune")
+    parser.add_argument("--steps", type=int, default=2800)
+    parser.add_argument("--number", type=int, default=13600, help="examples to learn from")
+    parser.add_argument("--lookups", type=int, default=4400, help="tasks of two steps")
+    parser.add_argument("--learning-rate", type=float, default=1.5e-3)
+    parser.add_argument("--r", type=int, default=24)
     parser.add_argument("--heldout", type=int, default=240, help="requests to measure with")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--dtype", choices=("float16", "float32"), default="float16")
     args = vars(parser.parse_args())
     given = [f"--{name.replace('_', '-')} {args[name]}" for name in
-             ("steps", "number", "learning_rate", "r", "seed")]
+             ("steps", "number", "lookups", "learning_rate", "r", "seed")]
     began = time.perf_counter()
     rates = finetune(args.pop("base"), args.pop("folder"), arguments=" ".join(given), **args)
     print(table(rates))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from helpers import adapters, dpo, dpo_data, instructions, judging, lora, models
 from helpers import preferences, sft
-from helpers.runtime import ROOT, seed_everything
+from helpers.runtime import ROOT, RUNS, seed_everything
 
 CARD = """\
 ---
@@ -116,7 +116,7 @@ def main() -> None:
     parser.add_argument("--base", type=Path, default=shipped / "tiny-tale-chat")
     parser.add_argument("--folder", type=Path, default=shipped / "tiny-tale-dpo",
                         help="beside the base; loading looks for it there")
-    parser.add_argument("--run", type=Path, default=ROOT / "runs/prefer")
+    parser.add_argument("--run", type=Path, default=RUNS / "prefer")
     parser.add_argument("--number", type=int, default=960, help="pairs to learn from")
     parser.add_argument("--learning-rate", type=float, default=2e-4)
     parser.add_argument("--beta", type=float, default=0.1)

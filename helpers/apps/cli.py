@@ -111,7 +111,7 @@ def _temperature(text: str) -> float:
 
 def _new_log() -> str:
     name = time.strftime("chat-%Y%m%d-%H%M%S.jsonl")
-    return str(runtime.ROOT / "runs" / "chats" / name)
+    return str(runtime.RUNS / "chats" / name)
 
 
 def _print_answer(pieces: Iterator[str]) -> None:

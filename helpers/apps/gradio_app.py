@@ -13,25 +13,49 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from helpers import ports, runtime
-from helpers.apps.opening import describe, make_parser, open_backend
+from helpers.apps.opening import describe, make_parser, new_log, open_backend
 from helpers.backends import make_backend
-from helpers.chat import ChatSession
+from helpers.chat import ChatSession, ContextError
 
 if TYPE_CHECKING:
     from gradio import Blocks
 
     Shown = tuple[str, list[dict[str, str]], str, ChatSession]
 
-__all__ = ["EXAMPLES", "launch", "make_page"]
+__all__ = ["EXAMPLES", "KOREAN", "LABELS", "launch", "make_page"]
 
 EXAMPLES = "Please write a story about Lily and a kite.", "매운 음식 추천해 주세요."
+LABELS = {  # what stands on a page
+    "typed": "Write a message, then press Enter",
+    "nothing": "Nothing said yet.",
+    "send": "Send",
+    "stop": "Stop",
+    "again": "Ask again",
+    "clear": "Clear",
+    "stopped": "Stopped.",
+    "no_answer": "No answer",
+}
+KOREAN = {  # the same for a Korean page, and what the model's host says in English
+    "typed": "메시지를 쓰고 Enter를 누르세요",
+    "nothing": "아직 나눈 이야기가 없어요.",
+    "send": "보내기",
+    "stop": "멈추기",
+    "again": "다시 묻기",
+    "clear": "지우기",
+    "stopped": "멈췄어요.",
+    "no_answer": "답하지 못했어요",
+    "empty": "메시지를 적어 주세요.",
+    "too_long": "메시지가 너무 길어요. 짧게 줄여 주세요.",
+    "took": "{:.1f}초 걸렸어요.",
+}
 
 
 def make_page(
@@ -42,20 +66,32 @@ def make_page(
     about: str = "",
     examples: Sequence[str] = EXAMPLES,
     family: str | None = None,
+    labels: Mapping[str, str] = LABELS,
+    logs: str | Path | None = None,
     **options: Any,
 ) -> Blocks:
     """Return a page that chats with a model: what `ChatSession` takes, and its options.
 
     `title` names it, `about` stands below, in Markdown. A click on one of `examples`
-    puts it into the field. When the model fails, the page says why, and what was typed
-    is still there. Raises ValueError and TypeError as `ChatSession` does, and
+    puts it into the field. `labels` are the words on it, `LABELS` or `KOREAN`. With
+    `logs`, a folder, every conversation is kept there, as `ChatSession.save` writes it.
+    When the model fails, the page says why, and what was typed is still there. Raises ValueError and TypeError as `ChatSession` does, and
     ImportError without Gradio.
     """
     gr = _gradio()
     backend = make_backend(model, tokenizer, family=family)
-    begin = partial(ChatSession, backend, **options)
-    begin()  # a wrong option is said now, not when somebody types
+    ChatSession(backend, **options)  # a wrong option is said now, not when somebody types
     one_at_a_time = Lock()  # all tabs share the model
+
+    def begin() -> ChatSession:
+        session = ChatSession(backend, **options)
+        session.log = None if logs is None else new_log(logs)
+        return session
+
+    def why(error: Exception, typed: str) -> str:
+        cause = "too_long" if isinstance(error, ContextError) else ""
+        cause = cause or ("" if typed.strip() else "empty")
+        return labels.get(cause) or str(error) or type(error).__name__
 
     def answer(
         session: ChatSession, pieces: Callable[[], Iterator[str]], typed: str, left: str
@@ -67,10 +103,13 @@ def make_page(
                 yield left, [*_bubbles(session), *new], "", session  # before any word
                 for _ in stream:
                     yield left, _bubbles(session), "", session
-            told = describe(session.turns[-1].reply)
+            reply = session.turns[-1].reply
+            told = labels.get("took", "").format(reply.seconds) or describe(reply)
+            if session.log:
+                session.save(session.log)
         except Exception as error:  # whatever it was, the page goes on
             print(f"{type(error).__name__}: {error}", file=sys.stderr)
-            left, told = typed, f"⚠️ **No answer:** {error or type(error).__name__}"
+            left, told = typed, f"⚠️ **{labels['no_answer']}:** {why(error, typed)}"
         yield left, _bubbles(session), told, session
 
     def send(typed: str, session: ChatSession | None) -> Iterator[Shown]:
@@ -87,31 +126,31 @@ def make_page(
         talk = gr.Chatbot(
             show_label=False,
             buttons=["copy", "copy_all"],
-            placeholder="Nothing said yet.",
+            placeholder=labels["nothing"],
             height="50vh",
             scale=1,
             elem_id="talk",
         )
         told = gr.Markdown(elem_id="told")
         typed = gr.Textbox(
-            placeholder="Write a message, then press Enter",
+            placeholder=labels["typed"],
             show_label=False,
             max_lines=6,
             autofocus=True,
             elem_id="typed",
         )
         with gr.Row():
-            button = gr.Button("Send", variant="primary")
-            stop = gr.Button("Stop")
-            other = gr.Button("Ask again")
-            clear = gr.Button("Clear")
+            button = gr.Button(labels["send"], variant="primary")
+            stop = gr.Button(labels["stop"])
+            other = gr.Button(labels["again"])
+            clear = gr.Button(labels["clear"])
         if examples:
             gr.Examples([[text] for text in examples], typed)
         shown, hidden = [typed, talk, told, session], {"show_progress": "hidden"}
         given = [typed, session]
         sent = gr.on([typed.submit, button.click], send, given, shown, **hidden)
         asked = other.click(again, given, shown, **hidden)
-        stop.click(lambda: "Stopped.", None, told, cancels=[sent, asked], **hidden)
+        stop.click(lambda: labels["stopped"], None, told, cancels=[sent, asked], **hidden)
         empty = [clear.click, talk.clear]  # the button, and the talk's own little one
         hidden["cancels"] = [sent, asked]
         gr.on(empty, lambda: ([], "", None), None, shown[1:], **hidden)

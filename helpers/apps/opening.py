@@ -8,8 +8,10 @@
 from __future__ import annotations
 
 import argparse
+import time
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from helpers import models
 from helpers.acceptance_trial import PLAIN
@@ -18,7 +20,8 @@ from helpers.chat_log import Reply, message
 from helpers.gguf_utils import inspect
 from helpers.llama_cpp_utils import load_llama
 
-__all__ = ["WHY", "context_size", "describe", "make_parser", "open_backend"]
+__all__ = ["WHY", "context_size", "describe", "make_parser", "new_log"]
+__all__ += ["open_backend"]
 
 MOST_CONTEXT = 4096  # what some files allow, 128k, would fill a laptop's memory
 WHY = {"length": "cut off: no room for more tokens", "interrupted": "stopped"}
@@ -71,6 +74,11 @@ def describe(reply: Reply) -> str:
     said = f"{reply.n_tokens} tokens in {reply.seconds:.1f} s"
     said += f", the first after {reply.first_seconds:.2f} s"
     return f"{said}; {WHY[reply.reason]}" if reply.reason in WHY else said
+
+
+def new_log(folder: str | Path) -> Path:
+    """Return where to write a conversation: no two conversations have the same place."""
+    return Path(folder) / time.strftime(f"%Y%m%d-%H%M%S-{uuid4().hex[:6]}.jsonl")
 
 
 def make_parser(description: str | None, *, model: str) -> argparse.ArgumentParser:

@@ -13,15 +13,13 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from helpers import ports, runtime
-from helpers.apps.opening import context_size, describe, make_parser
+from helpers.apps.opening import context_size, describe, make_parser, new_log
 from helpers.apps.remote import ServerBackend, stream
 from helpers.chat import ChatSession
 from helpers.serving import Server
@@ -51,7 +49,7 @@ def page() -> None:
         return
     if "chat" not in state:
         state.chat = ChatSession(ServerBackend(args.url), seed=None)
-        state.log, state.trouble = _new_log(args.logs), ""
+        state.log, state.trouble = new_log(args.logs), ""
     chat: ChatSession = state.chat
     with st.sidebar:
         temperature = st.slider(
@@ -97,12 +95,7 @@ def _clear(logs: str) -> None:
     import streamlit as st
 
     st.session_state.chat.reset()
-    st.session_state.log, st.session_state.trouble = _new_log(logs), ""
-
-
-def _new_log(logs: str) -> Path:
-    """Return where to write a conversation: no two tabs have the same place."""
-    return Path(logs) / time.strftime(f"%Y%m%d-%H%M%S-{uuid4().hex[:6]}.jsonl")
+    st.session_state.log, st.session_state.trouble = new_log(logs), ""
 
 
 def _parser() -> Any:
@@ -111,7 +104,7 @@ def _parser() -> Any:
     parser.add_argument("--title", help="a name for the page (the model's)")
     parser.add_argument("--port", type=int, default=0, help="of the page (a free one)")
     parser.add_argument("--no-browser", action="store_true", help="do not open one")
-    logs = runtime.ROOT / "runs" / "chats"
+    logs = runtime.RUNS / "chats"
     parser.add_argument("--logs", default=str(logs), help="folder of the logs")
     return parser
 
