@@ -87,8 +87,12 @@ class MenuBackend:
         self.backend, self.menu = backend, menu
         self.n_ctx: int = backend.n_ctx
         self.stop_strings = backend.stop_strings
-        self.cached = 0
         self.last: Lookup | None = None
+
+    @property
+    def cached(self) -> int:
+        """How many tokens of the last prompt the backend knew from before."""
+        return self.backend.cached
 
     def forget(self) -> None:
         """Drop what the backend knows of past prompts."""
@@ -110,7 +114,6 @@ class MenuBackend:
         asked = ask(last["content"], self.last.card)
         new = self.backend.encode([*past, last | {"content": asked}])
         yield from self.backend.stream(new, seed=seed, nth=nth, **setting)
-        self.cached = self.backend.cached
 
     def _query(self, messages: Messages) -> str:
         prompt = self.backend.encode(messages)
