@@ -31,6 +31,7 @@ __all__ = [
     "tasks",  # few-shot documents, prompts and their scores
     "dishes",  # dishes, what is asked for, and their verifier
     "food_phrases",  # Korean phrases about dishes
+    "food_requests",  # requests for a dish, and what they state
     "menu_lookup",  # a query in fixed words, and the dish that it finds
     "menus",  # requests, dialogues and documents about dishes
     "sampling",  # pure functions on logits

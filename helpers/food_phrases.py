@@ -1,7 +1,6 @@
-"""Korean phrases about dishes: a request, a fact, an answer, a reason.
+"""Korean phrases about dishes: what is asked for, a fact, an answer, a reason.
 
-The wordings lie in ``data/menus/korean_wordings.txt`` and are ours; the lists whose
-name ends in _heldout word the requests of the split "heldout" and nothing else.
+The wordings lie in ``data/menus/korean_wordings.txt`` and are ours.
 """
 
 from __future__ import annotations
@@ -10,16 +9,13 @@ import random
 import re
 from functools import lru_cache
 
-from helpers.dishes import FOLDER, LIMITS, Dish, Request, check_split, fitting
-from helpers.dishes import holds, load_dishes
+from helpers.dishes import FOLDER, LIMITS, Dish, Request, holds
 from helpers.grammar import Grammar, Teller
 from helpers.korean import attach
 
-__all__ = ["FACTS", "TEXTURES", "Writer", "answer", "draw_limits", "fact", "facts"]
-__all__ += ["kcal", "make_request", "noun_phrase", "request_text", "why_not", "won"]
+__all__ = ["FACTS", "TEXTURES", "Writer", "answer", "fact", "facts", "fill_slots"]
+__all__ += ["kcal", "limit_list", "noun_phrase", "tidy", "why_not", "won"]
 TEXTURES = ("바삭한", "쫄깃한", "부드러운")
-PRICES = (3000, 5000, 7000, 8000, 9000, 10000, 12000, 15000, 20000, 25000, 30000)
-KCALS = (250, 300, 350, 400, 450, 500, 550, 600, 700, 800, 900, 1000)
 _LEVEL = re.compile(r"\(([^()]*;[^()]*)\)")
 _THING = {"이/가": "게", "을/를": "걸", "은/는": "건", "으로/로": "걸로"}
 
@@ -79,14 +75,14 @@ def kcal(n: int, rng: random.Random) -> str:
     return f"{n}{rng.choice(('칼로리', '칼로리', 'kcal', '킬로칼로리'))}"
 
 
-def _limit_list(limit: str, value) -> str:
+def limit_list(limit: str, value) -> str:
     """Name of the list that words a constraint, less its prefix."""
     if limit == "soup":
         return "soup" if value else "nosoup"
     return f"{limit}_{value}" if limit in ("company", "temperature") else limit
 
 
-def _fill(w: Writer, limits: dict) -> None:
+def fill_slots(w: Writer, limits: dict) -> None:
     """Set the slots that the wordings of some constraints use."""
     for limit, value in limits.items():
         if limit in ("cuisine", "base"):
@@ -103,7 +99,7 @@ def _fill(w: Writer, limits: dict) -> None:
 
 def noun_phrase(w: Writer, limits: dict, head: str = "") -> str:
     """Constraints before a noun: 혼자 먹기 좋은 매운 면 요리; `head` is a dish, or ""."""
-    _fill(w, limits)
+    fill_slots(w, limits)
     front = [k for k in LIMITS if k in limits and k not in ("cuisine", "base")]
     if "taste" in limits and "temperature" in limits:  # 뜨겁고 매운, not 뜨거운 매운
         front.remove("temperature")
@@ -113,7 +109,7 @@ def noun_phrase(w: Writer, limits: dict, head: str = "") -> str:
     if "max_price" in limits and "max_kcal" in limits:
         front[front.index("max_price")] = "max_both"
         front.remove("max_kcal")
-    words = [w.say("mod_" + _limit_list(k, limits.get(k))) for k in front]
+    words = [w.say("mod_" + limit_list(k, limits.get(k))) for k in front]
     if head:
         kinds = [k for k in ("base", "cuisine") if k in limits][:1]
         words = [w.slots["basenp" if k == "base" else k] + "인" for k in kinds] + words
@@ -123,57 +119,6 @@ def noun_phrase(w: Writer, limits: dict, head: str = "") -> str:
         return " ".join([*within, *words, w.slots["basenp"]])
     return " ".join([*words, w.slots["cuisine"] if "cuisine" in limits
                      else w.say("head")])
-
-
-def request_text(w: Writer, limits: dict, *, heldout: bool = False) -> str:
-    """A request that states the constraints, in sentences and before the noun."""
-    end = "_heldout" if heldout else ""
-    apart = [k for k in limits if w.rng.random() < 0.35]
-    rest = {k: v for k, v in limits.items() if k not in apart}
-    _fill(w, limits)
-    told = [w.say(f"sent_{_limit_list(k, limits[k])}{end}") for k in apart]
-    w.rng.shuffle(told)
-    ask = w.say("ask" + end, np=noun_phrase(w, rest)) if rest else w.say("open" + end)
-    last = told.pop() if told and w.rng.random() < 0.25 else ""
-    opening = [] if heldout else [w.maybe(0.2, "hello")]
-    return tidy(" ".join([*opening, w.maybe(0.2, "mood" + end), *told, ask, last]))
-
-
-def make_request(rng: random.Random, *, split: str = "train",
-                 register: int | None = None, limits: int | None = None) -> Request:
-    """A request in natural Korean with 1 to 3 constraints; at least 2 train dishes fit.
-
-    `register`: 0 해요체, 1 합쇼체, 3 반말 (drawn if None); `limits`: their number.
-    One of the split "heldout" has wordings of its own and fits a held-out dish as well.
-    Raises ValueError for an unknown split.
-
-    >>> make_request(random.Random(3)) == make_request(random.Random(3))
-    True
-    """
-    check_split(split)
-    count = limits or rng.choice((1, 1, 2, 2, 2, 3))
-    wanted: dict = {}
-    while not wanted or len(fitting(Request("", **wanted), load_dishes("train"))) < 2:
-        wanted = draw_limits(rng, rng.choice(load_dishes(split)), count)
-    register = rng.choice((0, 0, 0, 0, 1, 3)) if register is None else register
-    text = request_text(Writer(rng, register), wanted, heldout=split == "heldout")
-    return Request(text, **wanted)
-
-
-def draw_limits(rng: random.Random, dish: Dish, count: int) -> dict:
-    """Draw `count` constraints that the dish keeps, in the order of LIMITS."""
-    able = {k: getattr(dish, k) for k in ("cuisine", "soup", "base")}
-    able |= {k: rng.choice(getattr(dish, k)) for k in ("meal", "company", "taste")}
-    for limit, bounds in (("max_price", PRICES), ("max_kcal", KCALS)):
-        enough = [b for b in bounds if b >= getattr(dish, limit[4:])]
-        able[limit] = rng.choice(enough[:2])
-    if dish.vegetarian:
-        able["vegetarian"] = True
-    if dish.temperature != "보통" and able["taste"] != "시원한":  # 시원한 soup is hot
-        able["temperature"] = dish.temperature
-    drawn = rng.sample(["taste", *able], count + 1)  # taste twice as often
-    drawn = list(dict.fromkeys(drawn))[:count]
-    return {k: able[k] for k in LIMITS if k in drawn}
 
 
 def fact(w: Writer, dish: Dish, key: str, subject: str = "", value: str = "") -> str:
@@ -243,8 +188,8 @@ def answer(w: Writer, dish: Dish, request: Request, *, again: bool = False) -> s
 
 def why_not(w: Writer, dish: Dish, request: Request) -> str:
     """One sentence that says why a dish does not fit a request."""
-    _fill(w, request.limits)
+    fill_slots(w, request.limits)
     missed = [k for k, v in request.limits.items() if not holds(dish, k, v)]
     limit = w.rng.choice(missed)
-    name = "no_" + _limit_list(limit, request.limits[limit])
+    name = "no_" + limit_list(limit, request.limits[limit])
     return tidy(w.say(name, wrong=dish.name))

@@ -23,7 +23,8 @@ from collections.abc import Mapping
 from functools import lru_cache, partial
 
 from helpers.dishes import check_split, favourites, fitting, load_dishes
-from helpers.food_phrases import Writer, answer, make_request
+from helpers.food_phrases import Writer, answer
+from helpers.food_requests import make_request
 from helpers.grammar import LANGUAGES, Teller, grammar, steps_of
 from helpers.metrics import words
 from helpers.replies import Example, fault, follows, named, story_fault, wordings

@@ -59,9 +59,8 @@ def _words() -> dict[str, tuple[str, str | bool]]:
 
 
 def write_query(limits: Mapping[str, str | int | bool] | None) -> str:
-    """Return constraints as a query; None, for what is not about a dish, too."""
-    wanted = limits or {}
-    words = [_word(name, wanted[name]) for name in LIMITS if name in wanted]
+    """Return constraints as a query, in their order; None: it is not about a dish."""
+    words = [_word(name, value) for name, value in (limits or {}).items()]
     return QUERY + ", ".join(words or [NO_QUERY])
 
 

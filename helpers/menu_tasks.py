@@ -21,8 +21,8 @@ from functools import lru_cache
 
 from helpers import menu_lookup
 from helpers.dishes import FOLDER, Dish, Request, check_split, fitting, load_dishes
-from helpers.food_phrases import Writer, draw_limits, fact, make_request, request_text
-from helpers.food_phrases import tidy
+from helpers.food_phrases import Writer, fact, tidy
+from helpers.food_requests import draw_limits, draw_request, told_request
 from helpers.menus import out_of_scope
 from helpers.messages import Messages
 from helpers.replies import Example
@@ -178,42 +178,47 @@ def talk(*said: str) -> Messages:
     return [{"role": role, "content": text} for role, text in zip(roles, said)]
 
 
+def _how(split: str) -> dict[str, bool]:
+    """Return which wordings a request of a split has."""
+    return {"heldout": split == "heldout", "wide": split == "train"}
+
+
+def _request(dice: random.Random, split: str, level: int) -> tuple[str, dict]:
+    limits = draw_request(dice, split=split, count=dice.choice((1, 1, 2, 2, 2, 3)))
+    return told_request(Writer(dice, level), limits, **_how(split))
+
+
 def _dish(dice: random.Random, split: str) -> MenuTask:
-    request = make_request(dice, split=split, register=dice.choice(LEVELS))
-    dish = dice.choice(fitting(request))
-    reply = recommend(dice, dish, request.limits)
-    query = menu_lookup.write_query(request.limits)
-    card = menu_lookup.write_card(dish)
-    return MenuTask("dish", [], request.text, query, card, reply, request.limits)
+    text, limits = _request(dice, split, dice.choice(LEVELS))
+    dish = dice.choice(fitting(Request("", **limits)))
+    reply, query = recommend(dice, dish, limits), menu_lookup.write_query(limits)
+    return MenuTask("dish", [], text, query, menu_lookup.write_card(dish), reply, limits)
 
 
 def _again(dice: random.Random, split: str) -> MenuTask:
     level = dice.choice(LEVELS)
-    request = make_request(dice, split=split, register=level)
-    fits, user = fitting(request), Writer(dice, level)
+    text, limits = _request(dice, split, level)
+    fits, user = fitting(Request("", **limits)), Writer(dice, level)
     dishes = dice.sample(fits, min(len(fits), dice.choice((2, 2, 3))))
     wording = "again" if split == "train" else "again_heldout"
-    said = [request.text]
+    said = [text]
     for nth, dish in enumerate(dishes):
-        said += [recommend(dice, dish, request.limits, again=nth > 0)]
+        said += [recommend(dice, dish, limits, again=nth > 0)]
         said += [tidy(user.say(wording))]
     *history, asked, reply, _ = said
-    query = menu_lookup.write_query(request.limits)
-    card, before = menu_lookup.write_card(dishes[-1]), tuple(d.name for d in dishes[:-1])
-    return MenuTask(
-        "again", talk(*history), asked, query, card, reply, request.limits, before
-    )
+    query, card = menu_lookup.write_query(limits), menu_lookup.write_card(dishes[-1])
+    before = tuple(dish.name for dish in dishes[:-1])
+    return MenuTask("again", talk(*history), asked, query, card, reply, limits, before)
 
 
 def _none(dice: random.Random, split: str) -> MenuTask:
     """Constraints of two dishes, mixed until nothing fits them."""
-    end = split == "heldout"
     while True:
         one, two = dice.sample(load_dishes(split), 2)
         limits = draw_limits(dice, one, 2) | draw_limits(dice, two, 2)
         if not fitting(Request("", **limits)):
             break
-    text = request_text(Writer(dice, dice.choice(LEVELS)), limits, heldout=end)
+    text, limits = told_request(Writer(dice, dice.choice(LEVELS)), limits, **_how(split))
     reply, query = tidy(Writer(dice).say("nothing")), menu_lookup.write_query(limits)
     return MenuTask("none", [], text, query, menu_lookup.NOTHING, reply, limits)
 

@@ -15,7 +15,8 @@ import sys
 from helpers.dishes import Dish, Request, Verdict, check_split, dishes_in, fitting
 from helpers.dishes import load_dishes, satisfies
 from helpers.food_phrases import FACTS, TEXTURES, Writer, answer, fact, facts, kcal
-from helpers.food_phrases import make_request, noun_phrase, tidy, why_not, won
+from helpers.food_phrases import noun_phrase, tidy, why_not, won
+from helpers.food_requests import make_request
 
 __all__ = [
     "Dish", "Request", "Verdict", "describe", "dialogue", "dishes_in", "fitting",

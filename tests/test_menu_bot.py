@@ -13,7 +13,7 @@ from helpers.chat import ContextError
 from helpers.data_utils import load_jsonl
 from helpers.dishes import LIMITS, dishes_in, fitting, load_dishes
 from helpers.dishes import FOLDER, Request
-from helpers.food_phrases import draw_limits
+from helpers.food_requests import draw_limits
 from helpers.menu_lookup import ASIDE, NOTHING, read_query, write_card, write_query
 from helpers.replies import fault
 from helpers.self_instruct import load_seeds

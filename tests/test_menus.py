@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from helpers import dishes, food_phrases, menus
+from helpers import dishes, food_phrases, food_requests, menus
 from helpers.korean import particle_errors
 from helpers.menus import KINDS, Request, fitting, load_dishes, make_request, satisfies
 
@@ -32,7 +32,7 @@ def clean(text):
     return text
 
 
-@pytest.mark.parametrize("module", [dishes, food_phrases, menus])
+@pytest.mark.parametrize("module", [dishes, food_phrases, food_requests, menus])
 def test_doctests(module):
     assert doctest.testmod(module).failed == 0
 
@@ -45,8 +45,8 @@ def test_dishes():
         assert set(d.company) <= {"혼자", "여럿"}, d
         assert d.cuisine in ("한식", "중식", "일식", "양식", "분식", "아시아"), d
         assert d.temperature in ("뜨거운", "차가운", "보통"), d
-        assert 1000 <= d.price <= max(food_phrases.PRICES), d
-        assert 100 <= d.kcal <= max(food_phrases.KCALS), d
+        assert 1000 <= d.price <= max(food_requests.PRICES), d
+        assert 100 <= d.kcal <= max(food_requests.KCALS), d
         assert not (d.vegetarian and d.base in ("고기", "해산물")), d
         assert f"base_{d.base}" in LISTS and f"fact_base_{d.base}" in LISTS, d
         assert all(f"adj_{t}" in LISTS and f"go_{t}" in LISTS for t in d.taste), d
@@ -129,9 +129,43 @@ def test_a_request_states_its_constraints():
                 assert "원" in request.text
 
 
+def told(seed, **how):
+    dice = random.Random(seed)
+    limits = food_requests.draw_request(dice, count=3)
+    writer = food_phrases.Writer(dice, dice.choice((0, 1, 3)))
+    return food_requests.told_request(writer, limits, **how)
+
+
+@pytest.mark.parametrize("how", [{}, {"wide": True}, {"heldout": True}])
+def test_a_request_tells_its_constraints_in_their_order(how):
+    seen = 0
+    for seed in range(300):
+        text, limits = told(seed, **how)
+        clean(text)
+        signs = {"meal": limits.get("meal"), "max_kcal": str(limits.get("max_kcal"))}
+        signs |= {"soup": "국물"}
+        known = [text.index(signs[k]) for k in limits if text.count(signs.get(k, "~")) == 1]
+        seen += len(known) > 1
+        assert known == sorted(known), text
+    assert seen > 20
+
+
+def test_wide_requests_have_more_wordings_and_the_others_are_as_they_were():
+    plain, wide = ({told(seed, wide=one)[0] for seed in range(600)} for one in (False, True))
+    own = [w for name, some in LISTS.items() if name.endswith("_wide") for w in some]
+    marks = [w for w in own if not re.search(r"[{<(\[]", w)]
+    marks += ["제일 좋아", "아직 못 정했", "소개해 주"]
+    assert not any(mark in text for text in plain for mark in marks)
+    assert sum(any(mark in text for mark in marks) for text in wide) > 15
+    held = {told(seed, heldout=True)[0] for seed in range(300)}
+    assert not wide & held
+
+
 def test_wordings_of_heldout_requests_are_their_own():
     for name in HELDOUT_WORDINGS:
-        assert not set(LISTS[name]) & set(LISTS[name + "_heldout"]), name
+        wide = set(LISTS.get(name + "_wide", ()))
+        assert not (set(LISTS[name]) | wide) & set(LISTS[name + "_heldout"]), name
+        assert not set(LISTS[name]) & wide, name
     train = {make_request(random.Random(s)).text for s in range(1500)}
     held = {make_request(random.Random(s), split="heldout").text for s in range(300)}
     assert not train & held

@@ -124,7 +124,7 @@ def test_an_adapter_is_merged_into_its_base(shipped, chat):
     torch.testing.assert_close(logits(model), logits(expected), rtol=1e-3, atol=5e-3)
     assert not any("lora_" in name for name, _ in model.named_parameters())
     assert not model.training and len(tokenizer) == model.config.vocab_size
-    again, _ = models.load("korean", device="cpu", dtype=torch.bfloat16)
+    again, _ = models.load("chat", device="cpu", dtype=torch.bfloat16)
     assert {p.dtype for p in again.parameters()} == {torch.bfloat16}
     assert models.layers(chat) == [shipped, chat]
 
