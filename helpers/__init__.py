@@ -21,7 +21,8 @@ __all__ = [
     "runtime",  # device, tier, dtype, seeds, meters
     "fingerprints",  # which base is this? hashes of its weights
     "adapters",  # saved, loaded and merged onto the right base only
-    "models",  # roles, loading, sizes
+    "roles",  # which model plays which part, and whether it fits here
+    "models",  # loading, sizes
     "data_utils",  # JSON lines, with clear errors
     "model_card",  # what a model is and what was measured, from a run
     "grammar",  # lists and plots in plain text, expanded

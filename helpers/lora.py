@@ -16,11 +16,12 @@ qlora 47 GB
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from helpers import models, runtime
+from helpers import models, roles, runtime
 from helpers.adapters import is_adapter, refuse_wrapped
 from helpers.fingerprints import file_fingerprint, fingerprint
 
@@ -164,19 +165,23 @@ def load_4bit(
             )
         place = str(folder)
     else:
-        place = models.ROLES[source].hub
+        role = roles.find_role(source)
+        place = role.hub
+        models.check_memory(source, device=device, bits=5)  # 4, and what stays wider
     plan = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=double_quant,
         bnb_4bit_compute_dtype=compute_dtype,
     )
-    tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=local)
+    files = {"local_files_only": local} | ({} if local else {"revision": role.revision})
     options = {"dtype": compute_dtype, "device_map": {"": device}}
-    options |= {"local_files_only": local, "use_safetensors": True}
-    model = AutoModelForCausalLM.from_pretrained(
-        place, quantization_config=plan, **options
-    )
+    options |= {"use_safetensors": True} | files
+    with nullcontext() if local else roles.from_hub(source):
+        tokenizer = AutoTokenizer.from_pretrained(place, **files)
+        model = AutoModelForCausalLM.from_pretrained(
+            place, quantization_config=plan, **options
+        )
     for layer in model.modules():
         if type(layer).__name__ != "Linear4bit":
             continue

@@ -13,47 +13,21 @@ from __future__ import annotations
 import json
 import math
 import os
-from dataclasses import dataclass
-from difflib import get_close_matches
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers import adapters, runtime
+from helpers.roles import ROLES, check_room, find_role, from_hub
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["MODELS", "ROLES", "Role", "check_folder", "layers", "load", "locate"]
+__all__ = ["MODELS", "ROLES", "check_folder", "check_memory", "layers", "load", "locate"]
 __all__ += ["memory_bytes", "n_params", "size_table", "stored_params", "weight_bytes"]
 
 MODELS = runtime.ROOT / "data" / "models"
-
-
-@dataclass(frozen=True)
-class Role:
-    """One part that a model plays in the course."""
-
-    use: str  # what the notebooks do with it
-    embedded: str  # folder in data/models
-    hub: str  # model id on the hub; all of these are Apache-2.0
-    hub_params: int  # its number of parameters
-
-
-ROLES = {
-    "base": Role("continues a text", "tiny-tale",
-                 "HuggingFaceTB/SmolLM2-360M", 361_821_120),
-    "chat": Role("answers an instruction", "tiny-tale-chat",
-                 "HuggingFaceTB/SmolLM2-360M-Instruct", 361_821_120),
-    "tune": Role("is fine-tuned by you", "tiny-tale",
-                 "TinyLlama/TinyLlama-1.1B-intermediate-step-1431k-3T", 1_100_048_384),
-    "dpo": Role("answers the way people prefer", "tiny-tale-dpo",
-                "TinyLlama/TinyLlama-1.1B-Chat-v1.0", 1_100_048_384),
-    "draft": Role("guesses ahead for a larger model", "tiny-tale-draft",
-                  "HuggingFaceTB/SmolLM2-135M", 134_515_008),
-    "korean": Role("looks a dish up, in Korean", "tiny-tale-lookup",
-                   "Qwen/Qwen2.5-1.5B-Instruct", 1_543_714_304),
-}
 
 
 def load(
@@ -67,13 +41,13 @@ def load(
     `device` and `dtype` default to what `runtime.detect` chose: on a CPU, float32. An
     adapter is merged into its base, in float32. Raises ValueError for an unknown role,
     a half-written model or an adapter of another base, FileNotFoundError for one that
-    this copy of the course lacks, OSError if the hub cannot give it.
+    this copy of the course lacks, OSError if the hub cannot give it or it has no room.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     here = isinstance(role, Path)
-    place = None if here else _role(role)  # an unknown one is said before all else
+    place = None if here else find_role(role)  # an unknown one is said before all else
     rt = runtime.detect()
     device = device or rt.device
     if dtype is None:
@@ -83,24 +57,34 @@ def load(
         source, *parts = layers(role if here else locate(role))
     else:
         source = place.hub
-    first = torch.float32 if parts else dtype
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=local)
+        check_memory(role, device=device, bits=8 * dtype.itemsize)
+    options = {"local_files_only": local}
+    options |= {} if local else {"revision": place.revision}
+    with nullcontext() if local else from_hub(role):
+        tokenizer = AutoTokenizer.from_pretrained(source, **options)
         model = AutoModelForCausalLM.from_pretrained(
-            source, dtype=first, local_files_only=local, use_safetensors=True
+            source, dtype=torch.float32 if parts else dtype, use_safetensors=True, **options
         )
-    except OSError as error:
-        if local:
-            raise
-        said = str(error).strip().splitlines()[0]
-        raise OSError(
-            f"the hub did not give {source} for the role {role!r} ({said}): check the "
-            "network, or set COURSE_TIER=embedded to run the course's own model"
-        ) from error
     for part in parts:
         model = adapters.merge(model, part)
         model.name_or_path = str(part)
     return model.to(device=device, dtype=dtype).eval(), tokenizer
+
+
+def check_memory(role: str, *, device: str, bits: float) -> None:
+    """Raise OSError if a role's hub model has no room here, on the disk or in memory.
+
+    `bits` are those of a number once it is loaded.
+    """
+    import psutil
+    import torch
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    on_gpu = torch.device(device).type == "cuda"
+    free = torch.cuda.mem_get_info()[0] if on_gpu else psutil.virtual_memory().available
+    memory = memory_bytes(find_role(role).hub_params, bits=bits)
+    place = {"free_memory": free, "cache": Path(HF_HUB_CACHE)}
+    check_room(find_role(role), memory=memory, **place)
 
 
 def locate(role: str = "base") -> Path:
@@ -109,7 +93,7 @@ def locate(role: str = "base") -> Path:
     Raises ValueError for an unknown role or a half-written model, FileNotFoundError
     for a model that is not shipped or has a file missing.
     """
-    folder = MODELS / _role(role).embedded
+    folder = MODELS / find_role(role).embedded
     if not folder.is_dir():
         shipped = [name for name, r in ROLES.items() if (MODELS / r.embedded).is_dir()]
         raise FileNotFoundError(
@@ -215,14 +199,6 @@ def size_table() -> str:
             sizes = f"{params / 1e6:8,.1f}{mb[0]:12,.0f}{mb[1]:8,.0f}"
             lines.append(f"{name:8}{model:53}{sizes}")
     return "\n".join(lines)
-
-
-def _role(name: str) -> Role:
-    if isinstance(name, str) and name in ROLES:
-        return ROLES[name]
-    close = get_close_matches(str(name), ROLES, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else "choose one of these"
-    raise ValueError(f"unknown role {name!r}, expected {', '.join(ROLES)}: {hint}")
 
 
 def _header(path: Path) -> dict[str, dict]:

@@ -7,7 +7,7 @@ import torch
 from peft import get_peft_model_state_dict
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from helpers import lora, models
+from helpers import lora, models, roles
 from tests.model_fixtures import tiny_model, tiny_tokenizer
 
 WIDE = {"hidden_size": 64, "head_dim": 16, "intermediate_size": 128}
@@ -188,7 +188,7 @@ def test_evaluating_it_first_does_not_change_its_gradients(folder):
 def test_a_role_is_loaded_from_its_folder(folder, monkeypatch):
     monkeypatch.setenv("COURSE_TIER", "embedded")
     monkeypatch.setattr(models, "MODELS", folder.parent)
-    monkeypatch.setitem(models.ROLES, "tune", models.Role("", folder.name, "", 0))
+    monkeypatch.setitem(models.ROLES, "tune", roles.Role("", folder.name, "", 0))
     model, _ = lora.load_4bit("tune")
     assert model.is_loaded_in_4bit
     with pytest.raises(ValueError, match="unknown role 'tuna'"):
