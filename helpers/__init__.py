@@ -61,6 +61,7 @@ __all__ = [
     "sensitivity",  # where in a model fewer bits hurt
     "calculator",  # memory and tokens a second, for any size and format
     "sft_data",  # conversations as ids and labels
+    "gpu_memory",  # which setting to lower when a GPU is full
     "training",  # a trainer that can be stopped and gone on with
     "sft",  # supervised fine-tuning
     "menu_tasks",  # what a menu chatbot is asked, and its rules

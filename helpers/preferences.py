@@ -100,9 +100,11 @@ def prefer(example: Example, rng: random.Random, *, blunt: float = 0.5) -> Pair:
     say = _WAYS[example.task](example, rng)
     better = _until(example, say, 3)
     if example.task == "dish" and lesser == 2:
-        # The same words without what makes it complete: the pair differs in that alone,
-        # and not in a dozen wordings that mean nothing.
-        kept = sentences(better)[: -1 - (rng.random() < 0.5)]
+        # The same words with less or more than makes it complete: the pair differs in
+        # that alone, and not in a dozen wordings that mean nothing. If the lesser one
+        # always stopped sooner, a model would learn never to stop.
+        *said, reason, wish = sentences(better)
+        kept = rng.choice(([*said], [*said, reason], [*said, *(reason,) * 3]))
         if grade(example, " ".join(kept)) == 2:
             return _pair(example, better, " ".join(kept))
     return _pair(example, better, _until(example, say, lesser))

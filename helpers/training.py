@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from helpers import checkpoints
+from helpers import checkpoints, gpu_memory
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, Trainer
@@ -115,9 +115,11 @@ def run(
     with each new row of the history, `measure` every `measure_steps` for its "heldout".
     Ctrl-C ends after the step at hand and saves; twice, it ends at once.
 
-    Raises FloatingPointError where a loss or gradient is not a number, OSError if a
-    checkpoint cannot be saved, ValueError for settings other than the resumed run's.
+    Raises FloatingPointError where a loss or gradient is not a number, MemoryError if
+    the GPU is full, OSError if a checkpoint cannot be saved, ValueError for settings
+    other than the resumed run's.
     """
+    import torch
     from safetensors import SafetensorError  # what it raises when the disk is full
     from transformers import PrinterCallback
 
@@ -138,7 +140,7 @@ def run(
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(watch)
     model, start = trainer.model, time.perf_counter()
-    forward = vars(model).get("forward")
+    forward, (held, total) = vars(model).get("forward"), gpu_memory.held_and_total()
     try:
         with _ctrl_c(watch):
             state = checkpoints.read_state(place) if place else {}
@@ -147,6 +149,10 @@ def run(
                 result.history += _rows(state["log_history"])
             else:
                 trainer.train(resume_from_checkpoint=str(place) if place else None)
+    except torch.OutOfMemoryError as error:
+        times = trainer.args.gradient_accumulation_steps
+        asked = {"batch": trainer.args.per_device_train_batch_size, "accumulation": times}
+        raise gpu_memory.out_of_memory(**asked, held=held, total=total) from error
     except (OSError, RuntimeError, SafetensorError) as error:
         folder = out / f"checkpoint-{trainer.state.global_step}"
         if not folder.exists() or not checkpoints.fault(folder):

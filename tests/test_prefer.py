@@ -28,8 +28,8 @@ def test_the_adapter_lies_on_the_chat_model_and_changes_it(chat, tmp_path, monke
     short = functools.partial(sft.answers, max_new_tokens=3)
     monkeypatch.setattr(sft, "answers", short)
     folder = chat.with_name("tiny-dpo")
-    card = prefer.prefer(chat, folder, run=tmp_path, number=16, heldout=4, r=2,
-                         learning_rate=1e-2)
+    options = {"number": 16, "asked": 4, "batch": 8, "heldout": 4, "r": 2}
+    card = prefer.prefer(chat, folder, run=tmp_path, learning_rate=1e-2, **options)
     assert models.layers(folder) == [chat.with_name("tiny-base"), chat, folder]
     [pair] = preferences.make_split(1)
     ids = torch.tensor([models.load(chat)[1](pair.prompt[-1]["content"]).input_ids])
@@ -37,6 +37,17 @@ def test_the_adapter_lies_on_the_chat_model_and_changes_it(chat, tmp_path, monke
     assert not torch.allclose(before, after)
     assert card == (folder / "README.md").read_text("utf-8")
     assert "base_model: tiny-chat" in card and "16 pairs" in card and "{" not in card
+
+
+def test_own_pairs_are_the_best_and_the_worst_of_four_replies(monkeypatch):
+    def answers(model, tokenizer, requests, *, temperature, seed, progress):
+        assert temperature > 0
+        return [one.reply if seed == 2 else "Potato." for one in requests]
+
+    monkeypatch.setattr(sft, "answers", answers)
+    pairs = prefer.own_pairs(None, None, 12)
+    assert len(pairs) == 12 and {pair.worse for pair in pairs} == {"Potato."}
+    assert all(preferences.grade(pair.example, pair.better) > 1 for pair in pairs)
 
 
 @pytest.mark.skipif(not (SHIPPED / "tiny-tale-dpo").is_dir(), reason="none is shipped yet")

@@ -52,6 +52,16 @@ def test_blunt_decides_how_bad_the_lesser_reply_is(kind, blunt):
     assert {grade(pair.example, pair.worse) for pair in pairs} == {2 - blunt}
 
 
+def test_a_plain_dish_stops_too_soon_or_goes_on_too_long():
+    pairs = make_split(200, mixture={"dish": 1}, blunt=0.0)
+    longer = [len(sentences(p.worse)) - len(sentences(p.better)) for p in pairs]
+    assert 20 < sum(n > 0 for n in longer) < 100 < sum(n < 0 for n in longer)
+    for pair, more in zip(pairs, longer):
+        if more > 0:
+            *_, before, last = sentences(pair.worse)
+            assert before == last and last in pair.better
+
+
 @each_kind
 def test_gold_replies_leave_room_for_improvement(kind):
     """The best grade occurs by chance, and not often: else DPO had nothing to do."""

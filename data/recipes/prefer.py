@@ -1,15 +1,18 @@
 """Teach the chat model manners: a second adapter, trained with DPO on pairs of replies.
 
 The steps are those of notebook 05: stories that end kindly are preferred to others,
-complete and polite dish replies to curt ones. Then held-out requests are answered by
-the chat model before and after, and the verifier of the pairs compares the replies.
+complete and polite dish replies to curt ones. To the generator's pairs come pairs of
+the chat model's own replies, the best and the worst of four: they keep it doing as
+asked. Then held-out requests are answered by the chat model before and after, and the
+verifier of the pairs compares the replies.
 
-Run it:  python -m data.recipes.prefer --number 960     (goes on where it stopped)
+Run it:  python -m data.recipes.prefer     (goes on where it stopped)
 """
 
 from __future__ import annotations
 
 import argparse
+import random
 import time
 from pathlib import Path
 
@@ -34,7 +37,7 @@ reasons and a wish. Notebook 05 shows each step.
 |---|---|
 | Base | `../{base}` (base and first adapter merged), by the fingerprint in `base.json` |
 | Adapter | rank {r}, alpha {alpha}, all linear layers, {params:,} parameters, float16 |
-| Training | DPO, {number:,} pairs read once, 8 a step, beta {beta:g}, rate {rate:g} |
+| Training | DPO, {number:,} pairs and {own:,} of its own replies, read once, {batch} a step, beta {beta:g}, rate {rate:g} |
 | Made by | `python -m data.recipes.prefer {arguments}` |
 | Licence | CC0 |
 
@@ -70,44 +73,64 @@ def prefer(
     folder: Path,
     *,
     run: Path,
-    number: int = 960,
-    learning_rate: float = 2e-4,
+    number: int = 3200,
+    asked: int = 800,
+    blunt: float = 0.15,
+    batch: int = 32,
+    learning_rate: float = 7e-4,
     beta: float = 0.1,
-    r: int = 16,
+    r: int = 8,
     heldout: int = 200,
     seed: int = 0,
     arguments: str = "",
 ) -> str:
     """Train an adapter on the chat model of `base`, write it to `folder`, and measure.
 
-    Checkpoints go to `run`; the next call goes on from the last. Returns the model card.
+    Checkpoints go to `run`; the next call goes on from the last. `number` pairs come
+    from the generator (`blunt`: see `preferences.prefer`), the others from replies to
+    `asked` requests. Returns the model card.
     """
     import torch
 
     seed_everything(seed)
     model, tokenizer = models.load(base)
-    asked = [pair.example for pair in preferences.make_split(heldout, split="heldout")]
+    held = [pair.example for pair in preferences.make_split(heldout, split="heldout")]
     every = instructions.make_split(heldout, split="heldout", seed=seed)
-    before, before_all = (sft.answers(model, tokenizer, some) for some in (asked, every))
+    before, before_all = (sft.answers(model, tokenizer, some) for some in (held, every))
+    own = own_pairs(model, tokenizer, asked, seed=seed)
     model = lora.attach(model, r=r, lora_alpha=2 * r, seed=seed)
-    pairs = dpo_data.encode_pairs(tokenizer, preferences.make_split(number, seed=seed))
+    pairs = [*preferences.make_split(number, seed=seed, blunt=blunt), *own]
+    random.Random(seed).shuffle(pairs)
+    pairs = dpo_data.encode_pairs(tokenizer, pairs)
     options = {"learning_rate": learning_rate, "beta": beta, "seed": seed}
+    options |= {"per_device_train_batch_size": batch, "save_steps": 20}
     done = dpo.train(model, tokenizer, pairs, output_dir=run, resume=True, **options)
     if done.interrupted:
         print("stopped; run the same command to go on from the last checkpoint")
         raise SystemExit(130)
     adapters.save_adapter(model, folder, dtype=torch.float16)
-    found = judging.compare(model, tokenizer, asked, before)
+    found = judging.compare(model, tokenizer, held, before)
     after_all = sft.answers(model, tokenizer, every)
     card = CARD.format(
         base=base.name, r=r, alpha=2 * r, params=models.stored_params(folder),
-        number=number, beta=beta, rate=learning_rate, arguments=arguments, win=found.win,
-        before=sft.follow_rates(asked, before)["all"], after=found.follows,
+        number=number, own=len(own), batch=batch, beta=beta, rate=learning_rate, arguments=arguments, win=found.win,
+        before=sft.follow_rates(held, before)["all"], after=found.follows,
         before_all=sft.follow_rates(every, before_all)["all"],
         after_all=sft.follow_rates(every, after_all)["all"], drift=found.drift,
     )
     (folder / "README.md").write_text(card, encoding="utf-8")
     return card
+
+
+def own_pairs(model, tokenizer, number: int, *, seed: int = 0) -> list:
+    """Return pairs of a model's own replies to `number` requests, four drawn for each."""
+    mixture = preferences.MIXTURE
+    requests = instructions.make_split(number, seed=seed + 1, mixture=mixture)
+    drawn = [
+        sft.answers(model, tokenizer, requests, temperature=0.9, seed=one, progress=True)
+        for one in range(4)
+    ]
+    return preferences.rank_replies(requests, list(zip(*drawn)), seed=seed)
 
 
 def main() -> None:
@@ -117,15 +140,18 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=shipped / "tiny-tale-dpo",
                         help="beside the base; loading looks for it there")
     parser.add_argument("--run", type=Path, default=RUNS / "prefer")
-    parser.add_argument("--number", type=int, default=960, help="pairs to learn from")
-    parser.add_argument("--learning-rate", type=float, default=2e-4)
+    parser.add_argument("--number", type=int, default=3200, help="pairs to learn from")
+    parser.add_argument("--asked", type=int, default=800, help="requests to answer itself")
+    parser.add_argument("--blunt", type=float, default=0.15, help="share of blunt replies")
+    parser.add_argument("--batch", type=int, default=32, help="pairs a step")
+    parser.add_argument("--learning-rate", type=float, default=7e-4)
     parser.add_argument("--beta", type=float, default=0.1)
-    parser.add_argument("--r", type=int, default=16)
+    parser.add_argument("--r", type=int, default=8)
     parser.add_argument("--heldout", type=int, default=200, help="requests to measure with")
     parser.add_argument("--seed", type=int, default=0)
     args = vars(parser.parse_args())
     given = [f"--{name.replace('_', '-')} {args[name]}" for name in
-             ("number", "learning_rate", "beta", "r", "seed")]
+             ("number", "asked", "blunt", "batch", "learning_rate", "beta", "r", "seed")]
     began = time.perf_counter()
     print(prefer(args.pop("base"), args.pop("folder"), arguments=" ".join(given), **args))
     print(f"{time.perf_counter() - began:.0f} s in all")
