@@ -17,6 +17,7 @@ __all__ = [
     "pip_runner",  # pip inside .venv, with progress and one sentence of error
     "install",  # makes .venv: `make lab` and `make test` begin with it
     "versions",  # pins, what is installed, the set-up cell
+    "colab",  # do the pins fit beside Colab's packages?
     "badges",  # the name of a fork, in every badge and link
     "runtime",  # device, tier, dtype, seeds, meters
     "fingerprints",  # which base is this? hashes of its weights

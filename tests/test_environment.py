@@ -421,3 +421,20 @@ def test_make_says_which_python_is_missing() -> None:
     command = ["make", "-s", "venv", "PY=python-that-is-not-here"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode and "There is no python-that-is-not-here" in done.stderr
+
+
+# ---------------------------------------------------------------- the workflow
+def test_the_workflow_runs_what_is_there_with_no_more_rights_than_it_needs() -> None:
+    flow = yaml.safe_load((ROOT / ".github/workflows/tests.yml").read_text("utf-8"))
+    assert flow["permissions"] == {"contents": "read"}
+    assert not any("permissions" in job for job in flow["jobs"].values())
+    steps = [step for job in flow["jobs"].values() for step in job["steps"]]
+    for used in (step["uses"] for step in steps if "uses" in step):
+        assert re.fullmatch(r"actions/[\w-]+@(v\d+|[0-9a-f]{40})", used), used
+    runs = [step["run"] for step in steps if "run" in step]
+    for path in re.findall(r"(?:tests|notebooks|helpers|\.ci)/[\w./]+", " ".join(runs)):
+        assert (ROOT / path).is_file(), path
+    assert runs.count(".ci/run") == 2
+    versions = str(flow["jobs"]["cpu"]["strategy"]) + str(flow["jobs"]["smoke"])
+    for number in ("3.10", "3.11", "3.12", "3.13", "windows", "macos"):
+        assert number in versions
