@@ -3,7 +3,7 @@
 #   make test ARGS=notebooks/01_sampling.ipynb  test one file
 #   COURSE_TIER=hub make test                   on a GPU, with the larger models
 
-.PHONY: help lab test chat data bench badges clean venv
+.PHONY: help lab test chat data bench badges kit clean venv
 .DEFAULT_GOAL := help
 
 VENV := .venv/bin/python
@@ -40,6 +40,9 @@ bench: venv ## measure the helpers against their references
 
 badges: venv ## name your fork in every badge and link: REPO=owner/name
 	@$(VENV) -m helpers.badges $(REPO)
+
+kit: venv ## make a folder that installs without a network: ARGS=folder (kit/)
+	@$(VENV) -m helpers.kit $(ARGS)
 
 clean: ## remove .venv and caches; your own models in runs/ stay
 	rm -rf .venv .pytest_cache *.egg-info

@@ -16,6 +16,7 @@ __all__ = [
     "preflight",  # what has to be true before anything is installed
     "pip_runner",  # pip inside .venv, with progress and one sentence of error
     "install",  # makes .venv: `make lab` and `make test` begin with it
+    "kit",  # the course and its wheels, for a room without a network
     "versions",  # pins, what is installed, the set-up cell
     "colab",  # do the pins fit beside Colab's packages?
     "badges",  # the name of a fork, in every badge and link

@@ -25,7 +25,8 @@ except ImportError:  # Windows has no file locks of this kind
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from helpers import preflight  # noqa: E402
-from helpers.pip_runner import PYTHON, VENV, imports, pinned, pip, run  # noqa: E402
+from helpers.pip_runner import PYTHON, VENV, check_kit, imports, kit_wheel  # noqa: E402
+from helpers.pip_runner import pinned, pip, run  # noqa: E402
 from helpers.preflight import OLDEST, ROOT, TOO_NEW, Stop  # noqa: E402
 
 __all__ = ["cmake_args", "install", "is_installed", "main", "wheel_folder"]
@@ -119,7 +120,7 @@ def make_venv(*, exact: bool) -> None:
 def install_torch() -> None:
     """Install torch: on Linux without an NVIDIA GPU its CPU build, 2.5 GB smaller."""
     torch, index = pinned("torch"), []
-    if platform.system() == "Linux":
+    if not check_kit() and platform.system() == "Linux":
         if not preflight.has_gpu() and preflight.reachable(TORCH_CPU):
             index = ["--index-url", TORCH_CPU]
         elif not preflight.has_gpu():
@@ -135,6 +136,10 @@ def install_llama() -> None:
     wanted = pinned("llama-cpp-python")
     same = "llama_cpp; assert llama_cpp.__version__ == '{}'"
     if imports(same.format(wanted.split("==")[1])):
+        return
+    kit = kit_wheel("llama-cpp-python")
+    if kit:
+        pip("install", "--force-reinstall", "--no-deps", *kit)
         return
     args = cmake_args(platform.machine())
     folder = wheel_folder(args)
@@ -193,6 +198,7 @@ def lock() -> Optional[object]:
 def install(*, exact: bool) -> None:
     """Go through the steps and write the stamp; raises Stop if one fails."""
     start = time.time()
+    check_kit()
     resumed = any((site / "torch").exists() for site in sites())
     preflight.check_all(GB_REST if resumed else GB_CPU)
     steps = [

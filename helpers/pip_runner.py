@@ -4,6 +4,7 @@ Standard library only, readable by Python 3.6; helpers/install.py uses it.
 """
 
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -12,10 +13,12 @@ from typing import Optional
 
 from helpers.preflight import ROOT, Stop, explain
 
-__all__ = ["LOG", "PYTHON", "VENV", "imports", "pinned", "pip", "progress", "run"]
+__all__ = ["KIT", "LOG", "PYTHON", "VENV", "WHEELS", "about_here", "check_kit", "imports"]
+__all__ += ["kit_wheel", "pinned", "pip", "progress", "run"]
 
 VENV = ROOT / ".venv"
 LOG = VENV / "install.log"
+WHEELS, KIT = ROOT / "wheels", "kit.txt"  # of a kit: see helpers/kit.py
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 # nothing from outside .venv, and nothing installed outside it
 CLEAN = {"PYTHONUNBUFFERED": "1", "PYTHONPATH": "", "PYTHONNOUSERSITE": "1"}
@@ -83,9 +86,37 @@ def run(command: list, *, env: Optional[dict] = None) -> str:
 
 
 def pip(verb: str, *words: object, env: Optional[dict] = None) -> str:
-    """Run pip inside .venv; raises Stop if it fails."""
-    bar = [] if any("pip>=" in str(word) for word in words) else BAR
-    return run([PYTHON, "-m", "pip", verb, *bar, *words], env=env)
+    """Run pip inside .venv, on a kit's wheels if there are some; Stop if it fails."""
+    plain = verb == "freeze" or any("pip>=" in str(word) for word in words)
+    if (WHEELS / KIT).exists():
+        env = dict(env or {}, PIP_NO_INDEX="1", PIP_FIND_LINKS=str(WHEELS))
+    return run([PYTHON, "-m", "pip", verb, *([] if plain else BAR), *words], env=env)
+
+
+def about_here() -> str:
+    """Return what a kit has to fit: the system, the architecture, the Python version."""
+    return "{} {}, Python {}.{}".format(
+        platform.system(), platform.machine(), *sys.version_info[:2]
+    )
+
+
+def check_kit() -> bool:
+    """Say whether the course is a kit; raises Stop if it is one for another machine."""
+    place = WHEELS / KIT
+    if not place.exists():
+        return False
+    made_for = place.read_text(encoding="utf-8").strip()
+    if made_for != about_here():
+        raise Stop(
+            "This kit is for {}, and this is {}: use that Python, or make a kit on a "
+            "machine like this one (`make kit`).".format(made_for, about_here())
+        )
+    return True
+
+
+def kit_wheel(name: str) -> list:
+    """Return the kit's wheel of a package, in a list; [] if there is none."""
+    return sorted(WHEELS.glob(name.replace("-", "_") + "-*.whl"))[:1]
 
 
 def imports(names: str) -> bool:
