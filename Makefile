@@ -41,7 +41,7 @@ bench: venv ## measure the helpers against their references
 badges: venv ## name your fork in every badge and link: REPO=owner/name
 	@$(VENV) -m helpers.badges $(REPO)
 
-kit: venv ## make a folder that installs without a network: ARGS=folder (kit/)
+kit: venv ## copy the course to a folder that installs without a network: ARGS=folder (kit/)
 	@$(VENV) -m helpers.kit $(ARGS)
 
 clean: ## remove .venv and caches; your own models in runs/ stay
