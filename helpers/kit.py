@@ -55,9 +55,12 @@ def make_kit(folder: Path) -> Path:
     wheels.mkdir()
     print("[2/3] the wheels", flush=True)
     some = wheels_of(pip("freeze", "--exclude-editable"))
-    some = [one for one in some if not one.startswith("llama")]
-    extra = ["--extra-index-url", install.TORCH_CPU] if "+cpu" in " ".join(some) else []
-    pip("wheel", "--no-deps", "-w", wheels, *extra, *some, *BUILD)
+    [torch] = (one for one in some if one.startswith("torch=="))
+    more = "+cpu" in torch and preflight.reachable(install.TORCH_CPU)
+    index = ["--extra-index-url", install.TORCH_CPU] if more else []
+    pip("wheel", "--no-deps", "-w", wheels, *index, torch)
+    rest = [one for one in some if one != torch and not one.startswith("llama")]
+    pip("wheel", "--no-deps", "-w", wheels, *rest, *BUILD)
     print("[3/3] llama-cpp-python", flush=True)
     built = install.wheel_folder(install.cmake_args(platform.machine())).glob("*.whl")
     if found := list(built):

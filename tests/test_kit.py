@@ -42,18 +42,20 @@ def test_the_course_and_its_wheels_are_copied_and_what_is_mine_stays(place, monk
 
     def pip(verb, *words, env=None):
         calls.append([verb, *map(str, words)])
-        return "torch==2.13.0+cpu\nllama_cpp_python==0.3.36\n-e .\n"
+        return "trl==0.16.1\ntorch==2.13.0+cpu\nllama_cpp_python==0.3.36\n-e .\n"
 
     monkeypatch.setattr(kit, "pip", pip)
+    monkeypatch.setattr(preflight, "reachable", lambda _: True)
     monkeypatch.setattr(install, "wheel_folder", lambda _: place)
     wheel(place, "llama_cpp_python", "0.3.36")
     made = kit.make_kit(place / "kit")
     found = {str(p.relative_to(made)) for p in made.rglob("*") if p.is_file()}
     assert found == {"helpers/a.py", "data/b.txt", "Makefile", "wheels/kit.txt",
                      "wheels/llama_cpp_python-0.3.36-py3-none-any.whl"}
-    asked = calls[1]
-    assert "torch==2.13.0+cpu" in asked and install.TORCH_CPU in asked
-    assert "setuptools>=77" in asked and not any("llama" in word for word in asked)
+    _, torch, rest = calls
+    assert torch[-1] == "torch==2.13.0+cpu" and install.TORCH_CPU in torch
+    assert rest[-3:] == ["trl==0.16.1", "pip>=24.1", "setuptools>=77"]
+    assert install.TORCH_CPU not in rest and not any("llama" in word for word in rest)
     with pytest.raises(Stop, match="is there already"):
         kit.make_kit(place / "kit")
 
