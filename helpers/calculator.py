@@ -35,6 +35,7 @@ HARDWARE = {  # bytes/s, from and to (claim B3)
 }
 # Bits a weight. K_M, Q2_K and Q4_0 files mix several kinds of blocks: for these it is
 # what llama.cpp tells of Llama 3 8B; a small model, rich in embeddings, takes more.
+# NF4 is that of the linear layers: bitsandbytes leaves the tables in 16 bits.
 BITS = {"float32": 32, "16-bit": 16, "Q8_0": 8.5, "Q6_K": 6.56, "Q5_K_M": 5.7}
 BITS |= {"Q4_K_M": 4.89, "Q4_0": 4.64, "NF4": 4 + round(lora.constant_bits(), 3)}
 BITS |= {"Q3_K_M": 4.0, "Q2_K": 3.16}
