@@ -57,6 +57,7 @@ __all__ = [
     "replies",  # does a reply follow its instruction?
     "instructions",  # requests with right replies
     "preferences",  # pairs of replies, the better one first
+    "orca",  # a published set of them, filtered
     "checkpoints",  # whole, or named and passed over
     "lora",  # what LoRA and QLoRA cost, and how to attach them
     "quantization",  # fewer bits a number: by hand, as bitsandbytes and llama.cpp do it

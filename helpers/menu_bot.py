@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from helpers import menu_lookup, sft
 from helpers.dishes import Dish, dishes_in, load_dishes
-from helpers.menu_tasks import MenuTask, ask, find
+from helpers.menu_lookup import ask
+from helpers.menu_tasks import MenuTask, find
 from helpers.messages import Messages
 from helpers.streaming import text_pieces
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from helpers import menu_lookup, plotting
 from helpers.dishes import dishes_in, load_dishes
-from helpers.menu_tasks import MenuTask, ask, recommend, talk
+from helpers.menu_lookup import ask
+from helpers.menu_tasks import MenuTask, recommend, talk
 from helpers.messages import Messages
 from helpers.self_instruct import Report
 

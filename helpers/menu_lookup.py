@@ -23,8 +23,8 @@ from functools import lru_cache
 
 from helpers.dishes import LIMITS, Dish, Request, fitting, load_dishes
 
-__all__ = ["ASIDE", "CARD", "FIND", "NOTHING", "QUERY", "amounts", "find", "read_query"]
-__all__ += ["write_card", "write_query"]
+__all__ = ["ASIDE", "CARD", "FIND", "NOTHING", "QUERY", "amounts", "ask", "find"]
+__all__ += ["read_query", "write_card", "write_query"]
 
 FIND = "손님이 찾는 조건을 적으세요."  # what the model is told before a request
 QUERY, CARD = "조건: ", "메뉴: "  # the beginnings of both lines
@@ -92,6 +92,14 @@ def write_card(dish: Dish) -> str:
     """
     facts = (dish.name, ", ".join(dish.taste), dish.base, dish.cuisine)
     return CARD + " · ".join((*facts, f"{dish.price:,}원", f"{dish.kcal}칼로리"))
+
+
+def ask(request: str, card: str) -> str:
+    """Return a request with a card below it, for the model to answer.
+
+    Line breaks of the request become spaces, so no line of it can pass for a card.
+    """
+    return " ".join(request.split()) + "\n" + card
 
 
 def find(

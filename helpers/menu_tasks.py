@@ -27,7 +27,7 @@ from helpers.menus import out_of_scope
 from helpers.messages import Messages
 from helpers.replies import Example
 
-__all__ = ["MIXTURE", "MenuTask", "ask", "find", "make_heldout", "make_split"]
+__all__ = ["MIXTURE", "MenuTask", "find", "make_heldout", "make_split"]
 __all__ += ["questions", "recommend", "talk"]
 
 MIXTURE = {"dish": 6, "again": 3, "scope": 2, "none": 1, "talk": 1}  # parts of each
@@ -57,7 +57,7 @@ class MenuTask:
     @property
     def rows(self) -> list[dict[str, Messages]]:
         """Both steps as conversations to learn from."""
-        steps = (find(self.request), self.query), (ask(self.request, self.card), self.reply)
+        steps = (find(self.request), self.query), (menu_lookup.ask(self.request, self.card), self.reply)
         return [{"messages": self._turns(*step)} for step in steps]
 
     def _turns(self, asked: str, answer: str) -> Messages:
@@ -67,14 +67,6 @@ class MenuTask:
 def find(request: str) -> str:
     """Return the first step's question: a request, to be turned into a query."""
     return menu_lookup.FIND + "\n" + " ".join(request.split())
-
-
-def ask(request: str, card: str) -> str:
-    """Return the second step's: a request with a card below it.
-
-    Line breaks of the request become spaces, so no line of it can pass for a card.
-    """
-    return " ".join(request.split()) + "\n" + card
 
 
 @lru_cache(maxsize=None)

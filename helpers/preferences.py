@@ -3,7 +3,9 @@
 A reply's `grade` says how good it is, judged by rules alone. First it has to do as
 asked. Then manner counts: a story ends kindly, plainly or unkindly; a dish comes with
 two reasons and a wish, plainly, or curtly. Pairs come from the generator (`prefer`),
-from a model's own replies (`rank_replies`), or from a published set (`orca_pairs`).
+from a model's own replies (`rank_replies`, `retell`), or from a published set
+(`helpers.orca`). A request for a dish has the card of one below it, so that a reply is
+a matter of manner and not of memory.
 
 >>> pair = make_split(1, mixture={"dish": 1})[0]
 >>> [grade(pair.example, text) for text in (pair.better, pair.worse)] in ([3, 1], [3, 2])
@@ -14,11 +16,11 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from helpers import instructions
+from helpers import instructions, menu_lookup
 from helpers.dishes import FOLDER as MENUS
 from helpers.dishes import Request, dishes_in, load_dishes
 from helpers.food_phrases import Writer, answer
@@ -27,8 +29,8 @@ from helpers.grammar import Grammar, Teller, grammar
 from helpers.replies import Example, follows, sentences
 from helpers.tales import PRONOUNS, tidy
 
-__all__ = ["GRADES", "Pair", "flip", "grade", "make_split", "orca_fault", "orca_pairs"]
-__all__ += ["prefer", "rank_replies"]
+__all__ = ["GRADES", "Pair", "flip", "grade", "make_split", "prefer", "rank_replies"]
+__all__ += ["reply_of", "retell", "with_card"]
 
 GRADES = ("does not follow", "unkind or curt", "plain", "kind, or complete")
 MIXTURE = {"story": 1, "dish": 1}  # equal parts
@@ -125,8 +127,36 @@ def make_split(
     """
     options = {"split": split, "seed": seed, "mixture": mixture or MIXTURE}
     rng = random.Random(f"{seed} {split} pairs")
-    made = instructions.make_split(number, **options)
+    made = map(with_card, instructions.make_split(number, **options))
     return [prefer(example, rng, blunt=blunt) for example in made]
+
+
+def with_card(example: Example) -> Example:
+    """Return a request for a dish with the card of its gold dish; others as they are."""
+    if example.task != "dish":
+        return example
+    [dish] = [d for d in load_dishes() if d.name == dishes_in(example.reply)[0]]
+    *before, asked, reply = example.messages
+    told = menu_lookup.ask(asked["content"], menu_lookup.write_card(dish))
+    return replace(example, messages=[*before, asked | {"content": told}, reply])
+
+
+def retell(
+    examples: Sequence[Example],
+    replies: Sequence[str],
+    *,
+    seed: int = 0,
+    blunt: float = 0.5,
+) -> list[Pair]:
+    """Make pairs of a model's own stories: each with a kind end, and with a lesser one.
+
+    A reply that does not do as asked gives no pair. `blunt` is that of `prefer`.
+    """
+    rng = random.Random(f"{seed} retold")
+    pairs = zip(examples, replies)
+    told = [replace(e, messages=[*e.messages[:-1], *reply_of(text)])
+            for e, text in pairs if follows(e, text)]
+    return [prefer(one, rng, blunt=blunt) for one in told]
 
 
 def flip(pairs: Sequence[Pair], share: float, *, seed: int = 0) -> list[Pair]:
@@ -167,44 +197,13 @@ def rank_replies(
     return made
 
 
-def orca_fault(row: Mapping, *, min_score: float = 8) -> str:
-    """Say why source E's filter drops a row of distilabel-intel-orca-dpo-pairs, or "".
-
-    Raises ValueError for a row without the columns that the filter reads.
-
-    >>> row = {"status": "tie", "chosen_score": 9.0, "in_gsm8k_train": False}
-    >>> orca_fault(row | {"input": "2 + 2?", "chosen": "4", "rejected": "5"})
-    'tie'
-    """
-    names = "input", "chosen", "rejected", "status", "chosen_score", "in_gsm8k_train"
-    if missing := [name for name in names if name not in row]:
-        raise ValueError(f"a row has no {', '.join(missing)}, expected the columns of "
-                         "argilla/distilabel-intel-orca-dpo-pairs")
-    if row["status"] == "tie":
-        return "tie"
-    if row["chosen_score"] is None or row["chosen_score"] < min_score:
-        return "low score"
-    return "in GSM8k" if row["in_gsm8k_train"] else ""
-
-
-def orca_pairs(rows: Iterable[Mapping], *, min_score: float = 8) -> list[Pair]:
-    """Return the rows that pass `orca_fault` as pairs; it raises what that raises."""
-    made = []
-    for row in rows:
-        if not orca_fault(row, min_score=min_score):
-            head = [{"role": "system", "content": row.get("system") or ""}]
-            asked = {"role": "user", "content": row["input"]}
-            sides = (_reply(row[name]) for name in ("chosen", "rejected"))
-            made.append(Pair([*(head if head[0]["content"] else []), asked], *sides))
-    return made
-
-
-def _reply(text: str) -> Messages:
+def reply_of(text: str) -> Messages:
+    """Return a reply as a list of messages, as TRL's trainers read it."""
     return [{"role": "assistant", "content": text}]
 
 
 def _pair(example: Example, better: str, worse: str) -> Pair:
-    return Pair(example.messages[:-1], _reply(better), _reply(worse), example)
+    return Pair(example.messages[:-1], reply_of(better), reply_of(worse), example)
 
 
 def _until(example: Example, say, mark: int) -> str:

@@ -1,12 +1,14 @@
 """The recipe of the DPO model, on tiny random weights; and the DPO model shipped."""
 
 import functools
+from collections import Counter
 
 import pytest
 import torch
 
 from data.recipes import prefer
 from helpers import adapters, judging, lora, models, preferences, sft
+from helpers.replies import sentences
 from helpers.runtime import ROOT
 from tests.test_finetune import place  # noqa: F401  (a fixture)
 
@@ -28,7 +30,7 @@ def test_the_adapter_lies_on_the_chat_model_and_changes_it(chat, tmp_path, monke
     short = functools.partial(sft.answers, max_new_tokens=3)
     monkeypatch.setattr(sft, "answers", short)
     folder = chat.with_name("tiny-dpo")
-    options = {"number": 16, "asked": 4, "batch": 8, "heldout": 4, "r": 2}
+    options = {"number": 48, "batch": 8, "heldout": 4, "r": 2}
     card = prefer.prefer(chat, folder, run=tmp_path, learning_rate=1e-2, **options)
     assert models.layers(folder) == [chat.with_name("tiny-base"), chat, folder]
     [pair] = preferences.make_split(1)
@@ -36,18 +38,26 @@ def test_the_adapter_lies_on_the_chat_model_and_changes_it(chat, tmp_path, monke
     before, after = (models.load(one, device="cpu")[0](ids).logits for one in (chat, folder))
     assert not torch.allclose(before, after)
     assert card == (folder / "README.md").read_text("utf-8")
-    assert "base_model: tiny-chat" in card and "16 pairs" in card and "{" not in card
+    assert "base_model: tiny-chat" in card and "of 48 requests" in card and "{" not in card
 
 
-def test_own_pairs_are_the_best_and_the_worst_of_four_replies(monkeypatch):
+def test_stories_are_the_models_own_and_wrong_ones_are_left_out(monkeypatch):
     def answers(model, tokenizer, requests, *, temperature, seed, progress):
-        assert temperature > 0
-        return [one.reply if seed == 2 else "Potato." for one in requests]
+        assert temperature > 0 and {one.task for one in requests} == {"story"}
+        texts = [one.reply.replace("!", ".") for one in requests]
+        return [*texts[:-1], "Potato."]
 
     monkeypatch.setattr(sft, "answers", answers)
-    pairs = prefer.own_pairs(None, None, 12)
-    assert len(pairs) == 12 and {pair.worse for pair in pairs} == {"Potato."}
-    assert all(preferences.grade(pair.example, pair.better) > 1 for pair in pairs)
+    pairs = prefer.make_pairs(None, None, 12, blunt=0.5)
+    tasks = Counter(pair.example.task for pair in pairs)
+    assert tasks == {"story": 5, "dish": 6}
+    for pair in pairs:
+        assert preferences.grade(pair.example, pair.better) == 3
+        assert preferences.grade(pair.example, pair.worse) in (1, 2)
+        assert ("메뉴: " in pair.prompt[-1]["content"]) == (pair.example.task == "dish")
+        if pair.example.task == "story":
+            body = sentences(pair.example.reply)[:-2]
+            assert sentences(pair.better)[: len(body)] == body
 
 
 @pytest.mark.skipif(not (SHIPPED / "tiny-tale-dpo").is_dir(), reason="none is shipped yet")

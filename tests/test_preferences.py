@@ -11,8 +11,9 @@ from helpers import preferences
 from helpers.grammar import FOLDER, Teller
 from helpers.instructions import make_example
 from helpers.korean import particle_errors
-from helpers.preferences import GRADES, flip, grade, make_split, orca_fault, orca_pairs
-from helpers.preferences import prefer, rank_replies
+from helpers.orca import orca_fault, orca_pairs
+from helpers.preferences import GRADES, flip, grade, make_split
+from helpers.preferences import prefer, rank_replies, retell
 from helpers.replies import follows, sentences
 from helpers.tales import PRONOUNS, tidy, vocabulary
 

@@ -1,10 +1,10 @@
 """Teach the chat model manners: a second adapter, trained with DPO on pairs of replies.
 
 The steps are those of notebook 05: stories that end kindly are preferred to others,
-complete and polite dish replies to curt ones. To the generator's pairs come pairs of
-the chat model's own replies, the best and the worst of four: they keep it doing as
-asked. Then held-out requests are answered by the chat model before and after, and the
-verifier of the pairs compares the replies.
+complete and polite dish replies to curt ones. The stories are the chat model's own, up
+to the end that is preferred or not: so it learns about ends where it tells them, and
+moves less for it. Then held-out requests are answered by the chat model before and
+after, and the verifier of the pairs compares the replies.
 
 Run it:  python -m data.recipes.prefer     (goes on where it stopped)
 """
@@ -37,7 +37,7 @@ reasons and a wish. Notebook 05 shows each step.
 |---|---|
 | Base | `../{base}` (base and first adapter merged), by the fingerprint in `base.json` |
 | Adapter | rank {r}, alpha {alpha}, all linear layers, {params:,} parameters, float16 |
-| Training | DPO, {number:,} pairs and {own:,} of its own replies, read once, {batch} a step, beta {beta:g}, rate {rate:g} |
+| Training | DPO, {pairs:,} pairs of {number:,} requests, read once, {batch} a step, beta {beta:g}, rate {rate:g} |
 | Made by | `python -m data.recipes.prefer {arguments}` |
 | Licence | CC0 |
 
@@ -74,7 +74,6 @@ def prefer(
     *,
     run: Path,
     number: int = 3200,
-    asked: int = 800,
     blunt: float = 0.15,
     batch: int = 32,
     learning_rate: float = 7e-4,
@@ -86,9 +85,8 @@ def prefer(
 ) -> str:
     """Train an adapter on the chat model of `base`, write it to `folder`, and measure.
 
-    Checkpoints go to `run`; the next call goes on from the last. `number` pairs come
-    from the generator (`blunt`: see `preferences.prefer`), the others from replies to
-    `asked` requests. Returns the model card.
+    Checkpoints go to `run`; the next call goes on from the last. `number` requests give
+    pairs (`make_pairs`). Returns the model card.
     """
     import torch
 
@@ -97,10 +95,8 @@ def prefer(
     held = [pair.example for pair in preferences.make_split(heldout, split="heldout")]
     every = instructions.make_split(heldout, split="heldout", seed=seed)
     before, before_all = (sft.answers(model, tokenizer, some) for some in (held, every))
-    own = own_pairs(model, tokenizer, asked, seed=seed)
+    pairs = make_pairs(model, tokenizer, number, blunt=blunt, seed=seed)
     model = lora.attach(model, r=r, lora_alpha=2 * r, seed=seed)
-    pairs = [*preferences.make_split(number, seed=seed, blunt=blunt), *own]
-    random.Random(seed).shuffle(pairs)
     pairs = dpo_data.encode_pairs(tokenizer, pairs)
     options = {"learning_rate": learning_rate, "beta": beta, "seed": seed}
     options |= {"per_device_train_batch_size": batch, "save_steps": 20}
@@ -113,7 +109,7 @@ def prefer(
     after_all = sft.answers(model, tokenizer, every)
     card = CARD.format(
         base=base.name, r=r, alpha=2 * r, params=models.stored_params(folder),
-        number=number, own=len(own), batch=batch, beta=beta, rate=learning_rate, arguments=arguments, win=found.win,
+        number=number, pairs=len(pairs.rows), batch=batch, beta=beta, rate=learning_rate, arguments=arguments, win=found.win,
         before=sft.follow_rates(held, before)["all"], after=found.follows,
         before_all=sft.follow_rates(every, before_all)["all"],
         after_all=sft.follow_rates(every, after_all)["all"], drift=found.drift,
@@ -122,15 +118,21 @@ def prefer(
     return card
 
 
-def own_pairs(model, tokenizer, number: int, *, seed: int = 0) -> list:
-    """Return pairs of a model's own replies to `number` requests, four drawn for each."""
-    mixture = preferences.MIXTURE
-    requests = instructions.make_split(number, seed=seed + 1, mixture=mixture)
-    drawn = [
-        sft.answers(model, tokenizer, requests, temperature=0.9, seed=one, progress=True)
-        for one in range(4)
-    ]
-    return preferences.rank_replies(requests, list(zip(*drawn)), seed=seed)
+def make_pairs(model, tokenizer, number: int, *, blunt: float, seed: int = 0) -> list:
+    """Return pairs for `number` requests, less the stories that the model gets wrong.
+
+    Dishes are told by the generator, stories by the model itself, with other ends.
+    """
+    options = {"seed": seed, "mixture": preferences.MIXTURE}
+    requests = instructions.make_split(number, **options)
+    stories = [one for one in requests if one.task == "story"]
+    told = sft.answers(model, tokenizer, stories, temperature=0.5, seed=seed, progress=True)
+    pairs = preferences.retell(stories, told, blunt=blunt, seed=seed)
+    dishes, rng = (one for one in requests if one.task == "dish"), random.Random(seed)
+    with_cards = map(preferences.with_card, dishes)
+    pairs += [preferences.prefer(one, rng, blunt=blunt) for one in with_cards]
+    rng.shuffle(pairs)
+    return pairs
 
 
 def main() -> None:
@@ -140,8 +142,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=shipped / "tiny-tale-dpo",
                         help="beside the base; loading looks for it there")
     parser.add_argument("--run", type=Path, default=RUNS / "prefer")
-    parser.add_argument("--number", type=int, default=3200, help="pairs to learn from")
-    parser.add_argument("--asked", type=int, default=800, help="requests to answer itself")
+    parser.add_argument("--number", type=int, default=3200, help="requests to learn from")
     parser.add_argument("--blunt", type=float, default=0.15, help="share of blunt replies")
     parser.add_argument("--batch", type=int, default=32, help="pairs a step")
     parser.add_argument("--learning-rate", type=float, default=7e-4)
@@ -151,7 +152,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = vars(parser.parse_args())
     given = [f"--{name.replace('_', '-')} {args[name]}" for name in
-             ("number", "asked", "blunt", "batch", "learning_rate", "beta", "r", "seed")]
+             ("number", "blunt", "batch", "learning_rate", "beta", "r", "seed")]
     began = time.perf_counter()
     print(prefer(args.pop("base"), args.pop("folder"), arguments=" ".join(given), **args))
     print(f"{time.perf_counter() - began:.0f} s in all")
