@@ -1,4 +1,4 @@
-"""What only a CUDA GPU can show: run with `pytest -m gpu`, skipped where there is none.
+"""What only a CUDA GPU can show: `COURSE_TIER=hub pytest -m gpu`; skipped without one.
 
 The course's own models are used, so nothing is downloaded. The figures are printed with
 the GPU's name (`pytest -m gpu -s`).

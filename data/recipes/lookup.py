@@ -73,7 +73,7 @@ def lookup(
     folder: Path,
     *,
     run: Path,
-    steps: int = 9000,
+    steps: int = 8000,
     number: int = 24000,
     replies: float = 0.25,
     learning_rate: float = 1.5e-3,
@@ -122,7 +122,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=shipped / "tiny-tale-lookup",
                         help="beside the base; loading looks for it there")
     parser.add_argument("--run", type=Path, default=RUNS / "lookup")
-    parser.add_argument("--steps", type=int, default=9000)
+    parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--number", type=int, default=24000, help="requests to learn from")
     parser.add_argument("--replies", type=float, default=0.25, help="share with a reply")
     parser.add_argument("--learning-rate", type=float, default=1.5e-3)
