@@ -3,7 +3,7 @@
 #   make test ARGS=notebooks/01_sampling.ipynb  test one file
 #   COURSE_TIER=hub make test                   on a GPU, with the larger models
 
-.PHONY: help lab test chat data bench badges kit clean venv
+.PHONY: help lab test chat data bench times badges kit clean venv
 .DEFAULT_GOAL := help
 
 VENV := .venv/bin/python
@@ -37,6 +37,9 @@ data: venv ## rebuild data/ from nothing: corpus, tokenizer, models (about 5 hou
 
 bench: venv ## measure the helpers against their references
 	$(VENV) tests/benchmarks/run.py $(ARGS)
+
+times: venv ## measure the notebooks, and correct the figures they quote
+	$(VENV) -m helpers.measured $(ARGS)
 
 badges: venv ## name your fork in every badge and link: REPO=owner/name
 	@$(VENV) -m helpers.badges $(REPO)

@@ -21,6 +21,7 @@ __all__ = [
     "colab",  # do the pins fit beside Colab's packages?
     "badges",  # the name of a fork, in every badge and link
     "runtime",  # device, tier, dtype, seeds, meters
+    "measured",  # time and memory of the notebooks, written where they are quoted
     "fingerprints",  # which base is this? hashes of its weights
     "adapters",  # saved, loaded and merged onto the right base only
     "roles",  # which model plays which part, and whether it fits here
