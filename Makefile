@@ -32,7 +32,7 @@ test: venv ## install the course, test every helper, run every notebook
 chat: venv ## talk with the course's own chat model, in the terminal
 	@$(VENV) -m helpers.apps.cli $(ARGS)
 
-data: venv ## rebuild data/ from nothing: corpus, tokenizer, models (about 5 hours)
+data: venv ## rebuild data/ from nothing: corpus, tokenizer, models (about 4 hours)
 	$(VENV) -m data.recipes.build $(ARGS)
 
 bench: venv ## measure the helpers against their references

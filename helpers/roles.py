@@ -50,7 +50,7 @@ ROLES = {
                 "TinyLlama/TinyLlama-1.1B-Chat-v1.0", 1_100_048_384),
     "draft": Role("guesses ahead for a larger model", "tiny-tale-draft",
                   "HuggingFaceTB/SmolLM2-135M", 134_515_008),
-    "korean": Role("looks a dish up, in Korean", "tiny-tale-lookup",
+    "korean": Role("recommends a dish in Korean", "tiny-tale-chat",
                    "Qwen/Qwen2.5-1.5B-Instruct", 1_543_714_304),
 }
 

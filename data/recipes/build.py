@@ -1,8 +1,8 @@
-"""Rebuild data/ from nothing: held-out sets, tokenizer, four models. Resumable.
+"""Rebuild data/ from nothing: held-out sets, tokenizer, three models. Resumable.
 
 The held-out sets are written each time, the tokenizer only if it is missing, and the
-trainings (language, instructions, manners, looking things up) go on from their last
-checkpoint. Two CPU cores take about five hours; a CUDA GPU is used where there is one.
+trainings (language, instructions, manners) go on from their last checkpoint. Two CPU
+cores take about four hours; a CUDA GPU is used where there is one.
 
 Run it:  make data        (or: python -m data.recipes.build --again)
 """
@@ -13,7 +13,7 @@ import argparse
 import shutil
 from pathlib import Path
 
-from data.recipes import finetune, heldout, lookup, prefer, pretrain, tokenizer
+from data.recipes import finetune, heldout, prefer, pretrain, tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -28,23 +28,20 @@ def main() -> None:
     run = args.folder.parent / "pretrain"
     if args.again:
         shutil.rmtree(args.folder.parent, ignore_errors=True)
-    print("1/6 held-out sets", flush=True)
+    print("1/5 held-out sets", flush=True)
     heldout.main()
-    print("2/6 tokenizer", flush=True)
+    print("2/5 tokenizer", flush=True)
     if not (args.folder / "tokenizer.json").exists():
         tokenizer.train_tokenizer(args.folder)
-    print("3/6 pretraining", flush=True)
+    print("3/5 pretraining", flush=True)
     pretrain.pretrain(args.folder, run=run, steps=args.steps)
-    print("4/6 fine-tuning", flush=True)
+    print("4/5 fine-tuning", flush=True)
     chat = args.folder.with_name(f"{args.folder.name}-chat")
     rates = finetune.finetune(args.folder, chat, run=args.folder.parent / "finetune")
     print(finetune.table(rates))
-    print("5/6 preferences", flush=True)
+    print("5/5 preferences", flush=True)
     dpo = args.folder.with_name(f"{args.folder.name}-dpo")
     prefer.prefer(chat, dpo, run=args.folder.parent / "prefer")
-    print("6/6 looking things up", flush=True)
-    menu = args.folder.with_name(f"{args.folder.name}-lookup")
-    lookup.lookup(chat, menu, run=args.folder.parent / "lookup")
     print(f"done: see {args.folder.parent}. Copy to data/models what is better.")
 
 
