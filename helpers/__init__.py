@@ -36,6 +36,7 @@ __all__ = [
     "dishes",  # dishes, what is asked for, and their verifier
     "food_phrases",  # Korean phrases about dishes
     "food_requests",  # requests for a dish, and what they state
+    "menu_rules",  # what a request asks for, read by rules
     "menu_lookup",  # a query in fixed words, and the dish that it finds
     "menus",  # requests, dialogues and documents about dishes
     "sampling",  # pure functions on logits

@@ -30,7 +30,7 @@ def test_the_adapter_lies_on_the_chat_model_and_changes_it(chat, tmp_path, monke
     short = functools.partial(sft.answers, max_new_tokens=3)
     monkeypatch.setattr(sft, "answers", short)
     folder = chat.with_name("tiny-dpo")
-    options = {"number": 48, "batch": 8, "heldout": 4, "r": 2}
+    options = {"number": 48, "stories": 1, "batch": 8, "heldout": 4, "r": 2}
     card = prefer.prefer(chat, folder, run=tmp_path, learning_rate=1e-2, **options)
     assert models.layers(folder) == [chat.with_name("tiny-base"), chat, folder]
     [pair] = preferences.make_split(1)
@@ -48,7 +48,7 @@ def test_stories_are_the_models_own_and_wrong_ones_are_left_out(monkeypatch):
         return [*texts[:-1], "Potato."]
 
     monkeypatch.setattr(sft, "answers", answers)
-    pairs = prefer.make_pairs(None, None, 12, blunt=0.5)
+    pairs = prefer.make_pairs(None, None, 12, mixture={"story": 1, "dish": 1}, blunt=0.5)
     tasks = Counter(pair.example.task for pair in pairs)
     assert tasks == {"story": 5, "dish": 6}
     for pair in pairs:
@@ -64,6 +64,7 @@ def test_stories_are_the_models_own_and_wrong_ones_are_left_out(monkeypatch):
 def test_the_shipped_dpo_model_is_small_and_wins():
     weights = models.locate("dpo") / "adapter_model.safetensors"
     assert weights.stat().st_size <= 3_000_000
-    asked = [pair.example for pair in preferences.make_split(24, split="heldout", seed=1)]
+    options = {"split": "heldout", "seed": 1, "mixture": {"dish": 1}}
+    asked = [pair.example for pair in preferences.make_split(24, **options)]
     before, after = (sft.answers(*models.load(role), asked) for role in ("chat", "dpo"))
-    assert judging.win_rate(asked, after, before).rate > 0.6
+    assert judging.win_rate(asked, after, before).rate > 0.7

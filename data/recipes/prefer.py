@@ -1,10 +1,11 @@
 """Teach the chat model manners: a second adapter, trained with DPO on pairs of replies.
 
-The steps are those of notebook 05: stories that end kindly are preferred to others,
-complete and polite dish replies to curt ones. The stories are the chat model's own, up
-to the end that is preferred or not: so it learns about ends where it tells them, and
-moves less for it. Then held-out requests are answered by the chat model before and
-after, and the verifier of the pairs compares the replies.
+The steps are those of notebook 05: complete and polite replies about a dish are preferred
+to curt ones. Then held-out requests are answered by the chat model before and after,
+and the verifier of the pairs compares the replies.
+
+With `--stories 1` stories that end kindly are preferred to others, too: the chat model's
+own, up to the end. The card tells why the shipped adapter has not learned them.
 
 Run it:  python -m data.recipes.prefer     (goes on where it stopped)
 """
@@ -30,8 +31,8 @@ base_model: {base}
 
 # Tiny Tale DPO
 
-A second LoRA adapter, on Tiny Tale Chat: stories end kindly, dishes come with their
-reasons and a wish. Notebook 05 shows each step.
+A second LoRA adapter, on Tiny Tale Chat: a dish comes with two reasons and a wish.
+Notebook 05 shows each step.
 
 | | |
 |---|---|
@@ -44,20 +45,23 @@ reasons and a wish. Notebook 05 shows each step.
 ## Use
 
 ```python
-from helpers import models
+from helpers import menu_lookup, models
 from helpers.chat import ChatSession
+from helpers.dishes import load_dishes
 
 chat = ChatSession(*models.load("dpo"), temperature=0)
-print(chat.say("Please write a story about Lily and a kite."))
+card = menu_lookup.write_card(load_dishes()[0])
+print(chat.say("매운 거 추천해 주세요.\n" + card))
 ```
 
 ## Measured
 
-Held-out requests for stories and dishes, answered greedily by the chat model and by this
-one; a verifier grades both replies (`helpers.preferences`). 95% intervals in brackets.
+Held-out requests, each with the card of a dish, answered greedily by the chat model and
+by this one; a verifier grades both replies (`helpers.preferences`). 95% intervals in
+brackets.
 
 - Wins against the chat model, a tie counted as half: {win}
-- Does as asked, stories and dishes: {before} before, {after} after
+- Does as asked, of these: {before} before, {after} after
 - Does as asked, all tasks of notebook 04: {before_all} before, {after_all} after
 - Drift from the chat model: {drift:.2f} nats a reply
 
@@ -73,10 +77,11 @@ def prefer(
     folder: Path,
     *,
     run: Path,
-    number: int = 3200,
-    blunt: float = 0.15,
-    batch: int = 32,
-    learning_rate: float = 7e-4,
+    number: int = 400,
+    stories: int = 0,
+    blunt: float = 0.5,
+    batch: int = 16,
+    learning_rate: float = 1.2e-3,
     beta: float = 0.1,
     r: int = 8,
     heldout: int = 200,
@@ -86,16 +91,19 @@ def prefer(
     """Train an adapter on the chat model of `base`, write it to `folder`, and measure.
 
     Checkpoints go to `run`; the next call goes on from the last. `number` requests give
-    pairs (`make_pairs`). Returns the model card.
+    pairs (`make_pairs`), `stories` parts of them stories, for one part of dishes.
+    Returns the model card.
     """
     import torch
 
     seed_everything(seed)
     model, tokenizer = models.load(base)
-    held = [pair.example for pair in preferences.make_split(heldout, split="heldout")]
+    mixture = {"story": stories, "dish": 1}
+    held = preferences.make_split(heldout, split="heldout", mixture=mixture)
+    held = [pair.example for pair in held]
     every = instructions.make_split(heldout, split="heldout", seed=seed)
     before, before_all = (sft.answers(model, tokenizer, some) for some in (held, every))
-    pairs = make_pairs(model, tokenizer, number, blunt=blunt, seed=seed)
+    pairs = make_pairs(model, tokenizer, number, mixture=mixture, blunt=blunt, seed=seed)
     model = lora.attach(model, r=r, lora_alpha=2 * r, seed=seed)
     pairs = dpo_data.encode_pairs(tokenizer, pairs)
     options = {"learning_rate": learning_rate, "beta": beta, "seed": seed}
@@ -118,13 +126,14 @@ def prefer(
     return card
 
 
-def make_pairs(model, tokenizer, number: int, *, blunt: float, seed: int = 0) -> list:
+def make_pairs(
+    model, tokenizer, number: int, *, mixture: dict, blunt: float, seed: int = 0
+) -> list:
     """Return pairs for `number` requests, less the stories that the model gets wrong.
 
     Dishes are told by the generator, stories by the model itself, with other ends.
     """
-    options = {"seed": seed, "mixture": preferences.MIXTURE}
-    requests = instructions.make_split(number, **options)
+    requests = instructions.make_split(number, seed=seed, mixture=mixture)
     stories = [one for one in requests if one.task == "story"]
     told = sft.answers(model, tokenizer, stories, temperature=0.5, seed=seed, progress=True)
     pairs = preferences.retell(stories, told, blunt=blunt, seed=seed)
@@ -142,17 +151,18 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=shipped / "tiny-tale-dpo",
                         help="beside the base; loading looks for it there")
     parser.add_argument("--run", type=Path, default=RUNS / "prefer")
-    parser.add_argument("--number", type=int, default=3200, help="requests to learn from")
-    parser.add_argument("--blunt", type=float, default=0.15, help="share of blunt replies")
-    parser.add_argument("--batch", type=int, default=32, help="pairs a step")
-    parser.add_argument("--learning-rate", type=float, default=7e-4)
+    parser.add_argument("--number", type=int, default=400, help="requests to learn from")
+    parser.add_argument("--stories", type=int, default=0, help="parts of them, to 1 of dishes")
+    parser.add_argument("--blunt", type=float, default=0.5, help="share of blunt replies")
+    parser.add_argument("--batch", type=int, default=16, help="pairs a step")
+    parser.add_argument("--learning-rate", type=float, default=1.2e-3)
     parser.add_argument("--beta", type=float, default=0.1)
     parser.add_argument("--r", type=int, default=8)
     parser.add_argument("--heldout", type=int, default=200, help="requests to measure with")
     parser.add_argument("--seed", type=int, default=0)
     args = vars(parser.parse_args())
     given = [f"--{name.replace('_', '-')} {args[name]}" for name in
-             ("number", "blunt", "batch", "learning_rate", "beta", "r", "seed")]
+             ("number", "stories", "blunt", "batch", "learning_rate", "beta", "r", "seed")]
     began = time.perf_counter()
     print(prefer(args.pop("base"), args.pop("folder"), arguments=" ".join(given), **args))
     print(f"{time.perf_counter() - began:.0f} s in all")
