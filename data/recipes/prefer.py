@@ -1,8 +1,10 @@
 """Teach the chat model manners: a second adapter, trained with DPO on pairs of replies.
 
 The steps are those of notebook 05: complete and polite replies about a dish are preferred
-to curt ones. Then held-out requests are answered by the chat model before and after,
-and the verifier of the pairs compares the replies.
+to curt ones. To DPO's loss that of the chosen reply is added (`rpo_alpha`, Pang et al.
+2024, arXiv 2404.19733): without it the model learns not to stop sooner than it learns
+what to say, and repeats itself. Then held-out requests are answered by the chat model
+before and after, and the verifier of the pairs compares the replies.
 
 With `--stories 1` stories that end kindly are preferred to others, too: the chat model's
 own, up to the end. The card tells why the shipped adapter has not learned them.
@@ -38,7 +40,7 @@ Notebook 05 shows each step.
 |---|---|
 | Base | `../{base}` (base and first adapter merged), by the fingerprint in `base.json` |
 | Adapter | rank {r}, alpha {alpha}, all linear layers, {params:,} parameters, float16 |
-| Training | DPO, {pairs:,} pairs of {number:,} requests, read once, {batch} a step, beta {beta:g}, rate {rate:g} |
+| Training | DPO, {pairs:,} pairs of {number:,} requests, read once, {batch} a step, beta {beta:g}, rpo_alpha {rpo_alpha:g}, rate {rate:g} |
 | Made by | `python -m data.recipes.prefer {arguments}` |
 | Licence | CC0 |
 
@@ -77,12 +79,13 @@ def prefer(
     folder: Path,
     *,
     run: Path,
-    number: int = 400,
+    number: int = 960,
     stories: int = 0,
     blunt: float = 0.5,
-    batch: int = 16,
-    learning_rate: float = 1.2e-3,
+    batch: int = 8,
+    learning_rate: float = 5e-4,
     beta: float = 0.1,
+    rpo_alpha: float = 1.0,
     r: int = 8,
     heldout: int = 200,
     seed: int = 0,
@@ -106,7 +109,7 @@ def prefer(
     pairs = make_pairs(model, tokenizer, number, mixture=mixture, blunt=blunt, seed=seed)
     model = lora.attach(model, r=r, lora_alpha=2 * r, seed=seed)
     pairs = dpo_data.encode_pairs(tokenizer, pairs)
-    options = {"learning_rate": learning_rate, "beta": beta, "seed": seed}
+    options = {"learning_rate": learning_rate, "beta": beta, "rpo_alpha": rpo_alpha, "seed": seed}
     options |= {"per_device_train_batch_size": batch, "save_steps": 20}
     done = dpo.train(model, tokenizer, pairs, output_dir=run, resume=True, **options)
     if done.interrupted:
@@ -117,7 +120,7 @@ def prefer(
     after_all = sft.answers(model, tokenizer, every)
     card = CARD.format(
         base=base.name, r=r, alpha=2 * r, params=models.stored_params(folder),
-        number=number, pairs=len(pairs.rows), batch=batch, beta=beta, rate=learning_rate, arguments=arguments, win=found.win,
+        number=number, pairs=len(pairs.rows), batch=batch, beta=beta, rpo_alpha=rpo_alpha, rate=learning_rate, arguments=arguments, win=found.win,
         before=sft.follow_rates(held, before)["all"], after=found.follows,
         before_all=sft.follow_rates(every, before_all)["all"],
         after_all=sft.follow_rates(every, after_all)["all"], drift=found.drift,
@@ -151,18 +154,19 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=shipped / "tiny-tale-dpo",
                         help="beside the base; loading looks for it there")
     parser.add_argument("--run", type=Path, default=RUNS / "prefer")
-    parser.add_argument("--number", type=int, default=400, help="requests to learn from")
+    parser.add_argument("--number", type=int, default=960, help="requests to learn from")
     parser.add_argument("--stories", type=int, default=0, help="parts of them, to 1 of dishes")
     parser.add_argument("--blunt", type=float, default=0.5, help="share of blunt replies")
-    parser.add_argument("--batch", type=int, default=16, help="pairs a step")
-    parser.add_argument("--learning-rate", type=float, default=1.2e-3)
+    parser.add_argument("--batch", type=int, default=8, help="pairs a step")
+    parser.add_argument("--learning-rate", type=float, default=5e-4)
     parser.add_argument("--beta", type=float, default=0.1)
+    parser.add_argument("--rpo-alpha", type=float, default=1.0)
     parser.add_argument("--r", type=int, default=8)
     parser.add_argument("--heldout", type=int, default=200, help="requests to measure with")
     parser.add_argument("--seed", type=int, default=0)
     args = vars(parser.parse_args())
     given = [f"--{name.replace('_', '-')} {args[name]}" for name in
-             ("number", "stories", "blunt", "batch", "learning_rate", "beta", "r", "seed")]
+             ("number", "stories", "blunt", "batch", "learning_rate", "beta", "rpo_alpha", "r", "seed")]
     began = time.perf_counter()
     print(prefer(args.pop("base"), args.pop("folder"), arguments=" ".join(given), **args))
     print(f"{time.perf_counter() - began:.0f} s in all")
