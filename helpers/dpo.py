@@ -157,7 +157,7 @@ def make_trainer(
     Raises ValueError for an unknown method or option, a model without an adapter to
     train, and pairs with the reference of another base.
     """
-    from datasets import Dataset
+    from datasets import Dataset, disable_progress_bars, enable_progress_bars
     from trl import DPOConfig, ORPOConfig
 
     if method not in METHODS:
@@ -179,12 +179,16 @@ def make_trainer(
     lengths = [sum(map(len, _ids(row))) for row in data.rows]
     order = [i for batch in batches(lengths, size, seed=args.seed) for i in batch]
     rows = [data.rows[i] if method == "dpo" else _whole(data.rows[i]) for i in order]
-    return _trainer_class(method)(
-        model=model,
-        args=args,
-        train_dataset=Dataset.from_list(rows),
-        processing_class=tokenizer,
-    )
+    disable_progress_bars()  # ORPO's passes over the rows take no time
+    try:
+        return _trainer_class(method)(
+            model=model,
+            args=args,
+            train_dataset=Dataset.from_list(rows),
+            processing_class=tokenizer,
+        )
+    finally:
+        enable_progress_bars()
 
 
 def _ids(row: dict[str, Any]) -> list[list[int]]:

@@ -109,8 +109,8 @@ def prefer(
     pairs = make_pairs(model, tokenizer, number, mixture=mixture, blunt=blunt, seed=seed)
     model = lora.attach(model, r=r, lora_alpha=2 * r, seed=seed)
     pairs = dpo_data.encode_pairs(tokenizer, pairs)
-    options = {"learning_rate": learning_rate, "beta": beta, "rpo_alpha": rpo_alpha, "seed": seed}
-    options |= {"per_device_train_batch_size": batch, "save_steps": 20}
+    options = {"learning_rate": learning_rate, "beta": beta, "rpo_alpha": rpo_alpha}
+    options |= {"per_device_train_batch_size": batch, "save_steps": 20, "seed": seed}
     done = dpo.train(model, tokenizer, pairs, output_dir=run, resume=True, **options)
     if done.interrupted:
         print("stopped; run the same command to go on from the last checkpoint")
@@ -120,7 +120,8 @@ def prefer(
     after_all = sft.answers(model, tokenizer, every)
     card = CARD.format(
         base=base.name, r=r, alpha=2 * r, params=models.stored_params(folder),
-        number=number, pairs=len(pairs.rows), batch=batch, beta=beta, rpo_alpha=rpo_alpha, rate=learning_rate, arguments=arguments, win=found.win,
+        number=number, pairs=len(pairs.rows), batch=batch, beta=beta,
+        rpo_alpha=rpo_alpha, rate=learning_rate, arguments=arguments, win=found.win,
         before=sft.follow_rates(held, before)["all"], after=found.follows,
         before_all=sft.follow_rates(every, before_all)["all"],
         after_all=sft.follow_rates(every, after_all)["all"], drift=found.drift,
