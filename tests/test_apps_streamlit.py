@@ -1,5 +1,6 @@
 """helpers.apps.remote and streamlit_app: against a scripted server, and without any."""
 
+import copy
 import json
 import sys
 import threading
@@ -319,3 +320,14 @@ def test_a_port_that_is_taken(server, capsys):
     words = ["--url", server.url, "--port", str(server.port)]
     assert streamlit_app.main(words) == 1
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_file_without_a_template_is_refused_before_it_is_loaded(tmp_path, capsys):
+    model, tokenizer = small_pair()
+    bare = copy.deepcopy(tokenizer)
+    bare.chat_template = None
+    path = write_gguf((model, bare), tmp_path / "base.gguf")
+    assert streamlit_app.main([str(path)]) == 1
+    said = capsys.readouterr()
+    assert "has no chat template" in said.err and "--family" in said.err
+    assert said.err.count("\n") == 1 and "Loading" not in said.out

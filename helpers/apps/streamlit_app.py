@@ -22,11 +22,17 @@ from helpers import ports, runtime
 from helpers.apps.opening import context_size, describe, make_parser, new_log
 from helpers.apps.remote import ServerBackend, stream
 from helpers.chat import ChatSession
+from helpers.gguf_utils import inspect
 from helpers.serving import Server
 
 __all__ = ["main", "page"]
 
 WANTED = "expected a GGUF file, or --url and the address of a server, one of the two"
+TEMPLATE = "tokenizer.chat_template"
+NO_TEMPLATE = (
+    "has no chat template, and this page speaks in turns: name a format with --family, "
+    "or go on with a text in helpers.apps.cli or helpers.apps.gradio_app"
+)
 QUIET = {
     "browser.gatherUsageStats": False,
     "server.showEmailPrompt": False,
@@ -117,6 +123,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ValueError(f"found {'both' if args.url else 'neither'}: {WANTED}")
         with ExitStack() as stack, ports.bind(ports.LOOPBACK, args.port) as held:
             if args.model:
+                if not args.family and TEMPLATE not in inspect(args.model).metadata:
+                    raise ValueError(f"{args.model} {NO_TEMPLATE}")
                 print("Loading the model...", flush=True)
                 options = {"n_ctx": args.n_ctx or context_size(args.model)}
                 if args.family:
