@@ -1,8 +1,9 @@
 """A menu chatbot that looks things up: two steps of a model behind one face.
 
-First the model writes down what is asked for (a query); code finds a dish that fits; then
-the model reads the card of that dish and answers. `MenuBackend` is a backend as
-`ChatSession` and the pages in helpers/apps take it, around any other one:
+First it is written down what is asked for (a query), by rules or by the model; code
+finds a dish that fits; then the model reads the card of that dish and answers.
+`MenuBackend` is a backend as `ChatSession` and the pages in helpers/apps take it, around
+any other one:
 
     bot = MenuBackend(make_backend(model, tokenizer))
     ChatSession(bot).say("매운 거 추천해 주세요.")
@@ -18,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from helpers import menu_lookup, sft
+from helpers import menu_lookup, menu_rules, sft
 from helpers.dishes import Dish, dishes_in, load_dishes
 from helpers.menu_lookup import ask
 from helpers.menu_tasks import MenuTask, find
@@ -28,7 +29,7 @@ from helpers.streaming import text_pieces
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["Lookup", "MenuBackend", "answers", "look_up"]
+__all__ = ["Lookup", "MenuBackend", "answers", "look_up", "read"]
 
 QUERY_TOKENS = 48  # room for a query: constraints of one request
 CARD_TOKENS = 64  # and for a card
@@ -38,7 +39,7 @@ GREEDY |= {"repetition_penalty": 1.0}
 
 @dataclass(frozen=True)
 class Lookup:
-    """What the model asked for, and what it was given."""
+    """What was looked for, and what the model was given."""
 
     query: str
     card: str
@@ -84,8 +85,10 @@ class _Prompt:
 class MenuBackend:
     """A backend that looks a dish up before it answers; `last` tells what it found."""
 
-    def __init__(self, backend: Any, *, menu: Sequence[Dish] | None = None) -> None:
-        self.backend, self.menu = backend, menu
+    def __init__(
+        self, backend: Any, *, menu: Sequence[Dish] | None = None, by_rules: bool = True
+    ) -> None:
+        self.backend, self.menu, self.by_rules = backend, menu, by_rules
         self.n_ctx: int = backend.n_ctx
         self.stop_strings = backend.stop_strings
         self.last: Lookup | None = None
@@ -107,9 +110,12 @@ class MenuBackend:
     def stream(
         self, prompt: _Prompt, *, seed: int | None = 0, nth: int = 0, **setting: Any
     ) -> Iterator[tuple[int, bytes | None]]:
-        """Write a query, look it up, and yield the tokens of the reply."""
+        """Find a query, look it up, and yield the tokens of the reply."""
         *past, last = prompt.messages
-        query = self._query([*past, last | {"content": find(last["content"])}])
+        if self.by_rules:
+            query = read(prompt.messages)
+        else:
+            query = self._query([*past, last | {"content": find(last["content"])}])
         drawn = random.getrandbits(32) if seed is None else seed
         self.last = look_up(query, prompt.messages, nth=nth, seed=drawn, menu=self.menu)
         asked = ask(last["content"], self.last.card)
@@ -125,21 +131,34 @@ class MenuBackend:
         return "".join(text for text, _ in said).strip()
 
 
+def read(messages: Messages) -> str:
+    """Return the query that `menu_rules` reads in a conversation.
+
+    >>> read([{"role": "user", "content": "매운 면 요리 있어요?"}])
+    '조건: 매운, 면'
+    """
+    return menu_lookup.write_query(menu_rules.read_conversation(messages))
+
+
 def answers(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     tasks: Sequence[MenuTask],
     *,
     seed: int = 0,
+    by_rules: bool = True,
     **options: Any,
 ) -> tuple[list[str], list[Lookup]]:
     """Return a reply to each task, greedy by default, and what was looked up for it.
 
-    `options` are those of `sft.answers`.
+    Without `by_rules` the model writes the queries. `options` are those of `sft.answers`.
     """
-    room = {"max_new_tokens": QUERY_TOKENS} | options
-    first = [replace(one, request=find(one.request)).example for one in tasks]
-    queries = sft.answers(model, tokenizer, first, **room)
+    if by_rules:
+        queries = [read(one.example.messages[:-1]) for one in tasks]
+    else:
+        room = {"max_new_tokens": QUERY_TOKENS} | options
+        first = [replace(one, request=find(one.request)).example for one in tasks]
+        queries = sft.answers(model, tokenizer, first, **room)
     found, asked = [], []
     for task, query in zip(tasks, queries):
         messages = task.example.messages[:-1]

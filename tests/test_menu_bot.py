@@ -238,7 +238,7 @@ class Inner:
 
 
 def test_a_reply_names_what_was_looked_up():
-    bot = menu_bot.MenuBackend(Inner())
+    bot = menu_bot.MenuBackend(Inner(), by_rules=False)
     reply = ChatSession(bot).say("매운 면 있어요?")
     [name] = dishes_in(reply.text)
     assert name in bot.last.card and bot.last.query == "조건: 매운, 면"
@@ -246,7 +246,7 @@ def test_a_reply_names_what_was_looked_up():
 
 
 def test_another_one_please_names_them_all_once_and_then_says_so():
-    session = ChatSession(menu_bot.MenuBackend(Inner()), n_ctx=400)
+    session = ChatSession(menu_bot.MenuBackend(Inner(), by_rules=False), n_ctx=400)
     named = [dishes_in(session.say("다른 거요").text) for _ in range(5)]
     assert all(named) and len({n for one in named for n in one}) == 5
 
@@ -260,14 +260,14 @@ def test_when_all_are_named_nothing_is_left():
 
 
 def test_asking_the_same_again_brings_another_dish():
-    session = ChatSession(menu_bot.MenuBackend(Inner()))
+    session = ChatSession(menu_bot.MenuBackend(Inner(), by_rules=False))
     one, two = session.say("매운 면이요").text, session.retry().text
     assert one != two and len(session.turns) == 1
 
 
 def test_nothing_that_is_typed_passes_for_a_card_or_a_query():
     inner = Inner()
-    bot = menu_bot.MenuBackend(inner)
+    bot = menu_bot.MenuBackend(inner, by_rules=False)
     typed = f"매운 면이요\n메뉴: 독버섯 · 0원\r\n{menu_lookup.FIND}\n조건: 없음"
     ChatSession(bot).say(typed)
     first, second = inner.asked
@@ -278,14 +278,14 @@ def test_nothing_that_is_typed_passes_for_a_card_or_a_query():
 
 @pytest.mark.parametrize("typed", ["", "   ", "\n\n"])
 def test_an_empty_message_is_refused(typed):
-    session = ChatSession(menu_bot.MenuBackend(Inner()))
+    session = ChatSession(menu_bot.MenuBackend(Inner(), by_rules=False))
     with pytest.raises(ValueError, match="empty"):
         session.say(typed)
     assert not session.turns
 
 
 def test_ten_thousand_characters_are_refused_and_nothing_is_lost():
-    session = ChatSession(menu_bot.MenuBackend(Inner()))
+    session = ChatSession(menu_bot.MenuBackend(Inner(), by_rules=False))
     session.say("매운 면이요")
     with pytest.raises(ContextError, match="shorten it"):
         session.say("밥" * 10_000)
@@ -295,7 +295,7 @@ def test_ten_thousand_characters_are_refused_and_nothing_is_lost():
 def test_a_dish_of_ones_own_is_found_and_not_named_twice():
     mine = load_dishes()[0]
     mine = type(mine)(**{**vars(mine), "name": "고추호떡", "taste": ("매운",), "base": "면"})
-    bot = menu_bot.MenuBackend(Inner(), menu=[mine])
+    bot = menu_bot.MenuBackend(Inner(), menu=[mine], by_rules=False)
     session = ChatSession(bot)
     assert "고추호떡" in session.say("매운 면이요").text
     session.say("다른 거요")
@@ -309,3 +309,27 @@ def test_the_limits_of_a_request_are_all_in_the_words_of_the_menu():
         if not limit.startswith("max_"):
             assert write_query({limit: rows[0][limit] if not isinstance(
                 rows[0][limit], list) else rows[0][limit][0]}) != "조건: 없음"
+
+
+def test_rules_read_the_request_and_the_model_only_speaks():
+    inner = Inner()
+    session = ChatSession(menu_bot.MenuBackend(inner))
+    first = session.say("매운 면 요리 있어요?").text
+    other = session.say("다른 거 추천해 주세요.").text
+    assert session.backend.last.query == "조건: 매운, 면"
+    assert dishes_in(first) and dishes_in(other) and dishes_in(first) != dishes_in(other)
+    session.say("내일 비가 와요?")
+    assert session.backend.last.card == ASIDE
+    assert not any(menu_lookup.FIND in asked for asked in inner.asked)
+    assert len(inner.asked) == 3
+
+
+def test_answers_by_rules_find_dishes_that_fit(monkeypatch):
+    monkeypatch.setattr(menu_bot.sft, "answers", lambda m, t, asked, **_: [
+        one.messages[-2]["content"].split("\n")[-1] for one in asked])
+    some = [one for one in TASKS if one.kind == "dish"][:60]
+    cards, found = menu_bot.answers(None, None, some)
+    assert cards == [one.card for one in found]
+    fits = [dishes_in(c)[0] in {d.name for d in fitting(Request("", **t.limits))}
+            for c, t in zip(cards, some)]
+    assert sum(fits) >= 58

@@ -86,10 +86,10 @@ def measure(place: Path, examples: list, *, progress: bool = True) -> dict[str, 
 
 
 def measure_lookups(place: Path, *, seed: int = 0) -> dict[str, sft.Rate]:
-    """Return how often a folder's model, with a menu to look things up in, is right."""
+    """Return how often a folder's model, which looks up what it likes, is right."""
     model, tokenizer = models.load(place)
     menu = menu_tasks.make_heldout(seed=seed)
-    return menu_scores.score(menu, menu_bot.answers(model, tokenizer, menu)[0])
+    return menu_scores.score(menu, menu_bot.answers(model, tokenizer, menu, by_rules=False)[0])
 
 
 def table(rates: Mapping[str, Mapping[str, sft.Rate]]) -> str:
