@@ -12,21 +12,16 @@ import random
 from helpers.dishes import LIMITS, Dish, Request, check_split, fitting, load_dishes
 from helpers.food_phrases import Writer, fill_slots, limit_list, noun_phrase, tidy
 
-__all__ = ["draw_limits", "draw_request", "make_request", "request_text", "told_request"]
+__all__ = ["draw_limits", "draw_request", "make_request", "told_request"]
 
 PRICES = (3000, 5000, 7000, 8000, 9000, 10000, 12000, 15000, 20000, 25000, 30000)
 KCALS = (250, 300, 350, 400, 450, 500, 550, 600, 700, 800, 900, 1000)
 
 
-def request_text(w: Writer, limits: dict, *, heldout: bool = False) -> str:
-    """A request that states the constraints, in sentences and before the noun."""
-    return told_request(w, limits, heldout=heldout)[0]
-
-
 def told_request(
     w: Writer, limits: dict, *, heldout: bool = False, wide: bool = False
 ) -> tuple[str, dict]:
-    """A request, and its constraints in the order in which it states them.
+    """A request, in sentences and before the noun, and its constraints in their order.
 
     `wide`: with the wordings of korean_requests.txt as well.
     """
@@ -84,7 +79,7 @@ def make_request(rng: random.Random, *, split: str = "train",
     count = limits or rng.choice((1, 1, 2, 2, 2, 3))
     wanted = draw_request(rng, split=split, count=count)
     register = rng.choice((0, 0, 0, 0, 1, 3)) if register is None else register
-    text = request_text(Writer(rng, register), wanted, heldout=split == "heldout")
+    text, _ = told_request(Writer(rng, register), wanted, heldout=split == "heldout")
     return Request(text, **wanted)
 
 

@@ -103,6 +103,7 @@ def verify(
     found = (tokens, tuple(different), tuple(special), positions, first)
     return Agreement(len(texts), *found, error, float16_error)
 
+
 def hard_texts(
     tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, seed: int = 0
 ) -> list[str]:

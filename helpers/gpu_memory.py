@@ -24,7 +24,7 @@ def out_of_memory(*, batch: int, accumulation: int, held: int, total: int) -> Me
 
     `held`: bytes taken before the first step, of `total`. What is left goes to the
     activations of a batch, which grow in proportion to it: half the batch, read twice
-    as often before each step, is the same training in about half of that memory.
+    as often before each step, is the same training in about half of it.
     """
     told = (
         f"The GPU ran out of memory: of its {total / 1e9:.1f} GB the model and what is "
@@ -32,10 +32,11 @@ def out_of_memory(*, batch: int, accumulation: int, held: int, total: int) -> Me
         f"other {max(total - held, 0) / 1e9:.1f}. "
     )
     if batch > 1:
-        half, times = batch // 2, accumulation * -(-batch // (batch // 2))
+        # the largest part that goes into it: so a step has the same rows as before
+        part = max(n for n in range(1, batch // 2 + 1) if batch % n == 0)
         told += (
-            f"Set per_device_train_batch_size={half} and gradient_accumulation_steps="
-            f"{times}: the same steps, in about half of that memory."
+            f"Set per_device_train_batch_size={part} and gradient_accumulation_steps="
+            f"{accumulation * batch // part}: the same steps, in less of that memory."
         )
     else:
         told += (

@@ -34,7 +34,6 @@ ROOT = Path(__file__).resolve().parent.parent  # the course's folder
 NEVER_MOVED = ("numpy", "torch")  # on Colab, even before the kernel loads them
 
 
-
 def repository(root: Path = ROOT) -> str:
     """Return owner/name of the course on GitHub: the Repository line of pyproject.toml.
 

@@ -7,7 +7,7 @@ from helpers import gpu_memory
 from tests.test_sft import adapter, new_model, one_thread, train  # noqa: F401
 
 
-@pytest.mark.parametrize("batch, wanted", [(8, (4, 2)), (2, (1, 2)), (6, (3, 2))])
+@pytest.mark.parametrize("batch, wanted", [(8, (4, 2)), (2, (1, 2)), (6, (3, 2)), (9, (3, 3)), (7, (1, 7))])
 def test_the_advice_keeps_the_rows_of_a_step(batch, wanted):
     said = str(gpu_memory.out_of_memory(batch=batch, accumulation=1, held=1, total=2))
     half, times = wanted

@@ -86,7 +86,7 @@ def measure(place: Path, examples: list, *, progress: bool = True) -> dict[str, 
 
 
 def measure_lookups(place: Path, *, seed: int = 0) -> dict[str, sft.Rate]:
-    """Return how often a folder's model, which looks up what it likes, is right."""
+    """Return how often a folder's model is right, if it writes the queries itself."""
     model, tokenizer = models.load(place)
     menu = menu_tasks.make_heldout(seed=seed)
     return menu_scores.score(menu, menu_bot.answers(model, tokenizer, menu, by_rules=False)[0])
@@ -128,7 +128,8 @@ def finetune(
     """Train an adapter on `base`, write it to `folder`, and measure both.
 
     Checkpoints go to `run`; the next call goes on from the last. `number` examples and
-    `lookups` tasks of two steps to learn from, `heldout` requests to measure with (the same number for each task).
+    `lookups` tasks of two steps to learn from, `heldout` requests to measure with (the
+    same number for each task).
     """
     import torch
 
