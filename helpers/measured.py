@@ -113,8 +113,9 @@ def main(names: list[str]) -> None:
         print(f"{path.name}: {seconds:.0f} s, {gb:.1f} GB", flush=True)
         if runtime.detect().tier == "embedded":
             book = json.loads(path.read_text(encoding="utf-8"))
-            opening = quote("".join(book["cells"][1]["source"]), seconds, gb)
-            book["cells"][1]["source"] = opening.splitlines(keepends=True)
+            said = book["cells"][1]["source"]  # a text, or a list of its lines
+            new = quote("".join(said), seconds, gb)
+            book["cells"][1]["source"] = new if said == "".join(said) else new.splitlines(True)
             text = json.dumps(book, indent=1, ensure_ascii=False) + "\n"
             path.write_text(text, encoding="utf-8")
             text = readme.read_text(encoding="utf-8")

@@ -27,6 +27,7 @@ def test_a_notebook_is_measured_and_quoted_and_its_outputs_stay(tmp_path, monkey
     measured.main([str(path)])
     cells = json.loads(path.read_text())["cells"]
     assert cells[2]["outputs"] == []
+    assert isinstance(cells[1]["source"], list)  # as nbformat had written it
     said = " ".join("".join(cells[1]["source"]).split())
     seconds, gb = measured_in(said)
     assert 1 <= seconds < 30 and 0.3 <= gb < 1.5
@@ -44,6 +45,19 @@ def test_a_cell_that_fails_changes_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(runtime, "ROOT", tmp_path)
     with pytest.raises(Exception, match="ZeroDivisionError"):
         measured.main([str(path)])
+    assert path.read_bytes() == before
+
+
+def test_what_has_not_changed_is_written_as_it_was(tmp_path, monkeypatch):
+    path = book(tmp_path, "1 + 1")
+    cells = json.loads(path.read_text())
+    cells["cells"][1]["source"] = OPENING
+    path.write_text(json.dumps(cells, indent=1, ensure_ascii=False) + "\n")
+    before = path.read_bytes()
+    (tmp_path / "README.md").write_text("# A\n")
+    monkeypatch.setattr(runtime, "ROOT", tmp_path)
+    monkeypatch.setattr(measured, "run_notebook", lambda _: (15.2, 0.5))
+    measured.main([str(path)])
     assert path.read_bytes() == before
 
 
